@@ -1,0 +1,48 @@
+# Gantry: `make` alone lists what there is to make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit check tools viewer pins clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime viewer ## Start the whole archive here, in the foreground
+	@$(BIN)/gantry up
+
+test: $(VENV)/.dev tools viewer ## Run every test, and say which tools were absent
+	@PATH="$(abspath $(BIN)):$$(sh tests/install_tools.sh --path):$$PATH" $(BIN)/pytest
+
+unit: $(VENV)/.dev ## Run the unit tests alone: seconds, no network
+	@$(BIN)/pytest tests/unit
+
+check: $(VENV)/.dev ## Check style, types and the import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
+
+tools: ## Install the tools that the tests drive (as root), or say how to
+	@sh tests/install_tools.sh
+
+viewer: $(VENV)/.runtime ## Fetch the OHIF viewer where npm is, or say how to add it
+	@sh deploy/viewer/install.sh
+
+pins: ## Resolve the pinned requirements anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what make installed here; no archive's data
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Gantry into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "installing the test tools into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Gantry: a PACS as a fleet of small services."""

@@ -1,0 +1,48 @@
+"""Structured logs: a static event name, identifiers as fields, never patient data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from services.common.settings import LogSettings
+
+
+def configure(settings: LogSettings, service: str) -> None:
+    """Send every log line of this process, foreign ones included, to standard error in one form."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if settings.form == "json" else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level)
+    for noisy in ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "kombu", "celery.redirected"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """The logger of a module."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
+    return logger

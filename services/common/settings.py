@@ -1,0 +1,116 @@
+"""Settings that more than one service reads: ``GANTRY_`` in front, ``__`` between section and name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """Where an archive keeps its data unless told: a service's place for root, else the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/gantry")
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "gantry"
+
+
+class DicomSettings(BaseModel):
+    """The DIMSE listener."""
+
+    ae_title: str = Field(default="GANTRY", min_length=1, max_length=16)
+    host: str = "127.0.0.1"
+    port: int = Field(default=11112, ge=0, le=65535)
+    processes: int = Field(default=2, ge=1, le=64)
+    maximum_associations: int = Field(default=300, ge=1)
+    maximum_pdu_length: int = Field(default=131072, ge=0)
+    check_called_aet: bool = False
+    accept_unknown_callers: bool = True
+    accept_unknown_sop_classes: bool = True
+    artim_timeout_seconds: float = 30.0
+    network_timeout_seconds: float = 60.0
+    idle_timeout_seconds: float = 1800.0
+    proxy_protocol: bool = False
+    buffer_budget_bytes: int = 128 * 2**20
+
+
+class HttpSettings(BaseModel):
+    """The HTTP listener.  Beyond loopback it needs a bearer token."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    bearer_token: SecretStr | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    viewer_dir: Path | None = None
+
+
+class PostgresSettings(BaseModel):
+    """Where the catalog is.  `host` may be a folder that holds a UNIX socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 5432
+    database: str = "gantry"
+    user: str = "gantry"
+    password: SecretStr | None = None
+    pool_size: int = Field(default=4, ge=1)
+    connect_timeout_seconds: int = 5
+
+
+class RedisSettings(BaseModel):
+    """Where the queues are: ``redis://host:port/0`` or ``redis+socket:///path?virtual_host=0``."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+
+
+class S3Settings(BaseModel):
+    """The object store, where it is an S3 one."""
+
+    endpoint: str | None = None
+    bucket: str = "gantry"
+    region: str = "us-east-1"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    connect_timeout_seconds: float = 2.0
+    read_timeout_seconds: float = 10.0
+    part_bytes: int = Field(default=8 * 2**20, ge=5 * 2**20)
+
+
+class StoreSettings(BaseModel):
+    """Which adapter holds the blobs."""
+
+    kind: Literal["folder", "s3"] = "folder"
+    longest_put_seconds: float = 7200.0
+    clock_skew_seconds: float = 300.0
+
+
+class LogSettings(BaseModel):
+    """How log lines look."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    form: Literal["json", "console"] = "json"
+
+
+class CommonSettings(BaseSettings):
+    """What every service reads; each service's own settings class adds its section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GANTRY_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    dicom: DicomSettings = DicomSettings()
+    http: HttpSettings = HttpSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
+    store: StoreSettings = StoreSettings()
+    s3: S3Settings = S3Settings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def blob_dir(self) -> Path:
+        """The folder adapter's root."""
+        return self.data_dir / "blobs"

@@ -1,0 +1,48 @@
+"""What every test may ask for, and the table of absent tools at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import tools
+
+pytest_plugins = [
+    name for name in ("tests.servers", "tests.servers_s3", "tests.archive") if importlib.util.find_spec(name)
+]
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], Path]:
+    """Find a program by name, or skip the test and list it at the end."""
+    return tools.find_tool
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Real and hostile DICOM files; where the folder is absent, those that pydicom packages."""
+    folder = tools.find_corpus()
+    if folder is None:
+        tools.report_absent("corpus")
+        import pydicom.data
+
+        return Path(pydicom.data.__file__).parent / "test_files"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_files(corpus: Path) -> list[Path]:
+    """Every file of the corpus but its manifest, in order."""
+    return sorted(p for p in corpus.rglob("*") if p.is_file() and p.name != "MANIFEST.tsv")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was absent and how to get it."""
+    if tools.absent:
+        terminalreporter.section("absent tools (GANTRY_TEST_REQUIRE=all makes each a failure)")
+        width = max(map(len, tools.absent))
+        for name, hint in sorted(tools.absent.items()):
+            terminalreporter.line(f"{name:<{width}}  {hint}")
