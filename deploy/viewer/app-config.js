@@ -1,0 +1,38 @@
+// OHIF as Gantry serves it: one data source, this archive's own DICOMweb root.
+window.config = {
+  routerBasename: '/viewer',
+  extensions: [],
+  modes: [],
+  showStudyList: true,
+  showWarningMessageForCrossOrigin: false,
+  showCPUFallbackMessage: false,
+  showLoadingIndicator: true,
+  strictZSpacingForVolumeViewport: true,
+  investigationalUseDialog: { option: 'never' },
+  maxNumberOfWebWorkers: 3,
+  maxNumRequests: { interaction: 20, thumbnail: 20, prefetch: 10 },
+  defaultDataSourceName: 'gantry',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'gantry',
+      configuration: {
+        friendlyName: 'Gantry',
+        name: 'gantry',
+        wadoUriRoot: '/wado',
+        qidoRoot: '/dicom-web',
+        wadoRoot: '/dicom-web',
+        qidoSupportsIncludeField: true,
+        supportsReject: false,
+        supportsFuzzyMatching: true,
+        supportsWildcard: true,
+        dicomUploadEnabled: true,
+        imageRendering: 'wadors',
+        thumbnailRendering: 'wadors',
+        enableStudyLazyLoad: true,
+        omitQuotationForMultipartRequest: true,
+        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+      },
+    },
+  ],
+};
