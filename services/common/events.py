@@ -82,6 +82,15 @@ def task_of(event: Event) -> str:
     return _ROUTES[type(event)][1]
 
 
+def singly(event: Event) -> list[Event]:
+    """The same news, an instance at a time."""
+    match event:
+        case InstancesStored():
+            return [InstancesStored(instances=(stored,)) for stored in event.instances]
+        case InstancesIndexed():
+            return [InstancesIndexed(instances=(indexed,)) for indexed in event.instances]
+
+
 def to_json(event: Event) -> str:
     """The event as one line of JSON."""
     match event:

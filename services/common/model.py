@@ -232,3 +232,24 @@ class QuarantineEntry:
     held_at: datetime
     tag: int | None = None
     blob: BlobRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """An original whose very bytes are served from another blob, which has `kept_file_digest`."""
+
+    blob: BlobRef
+    kept: BlobRef
+    kept_file_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrendered:
+    """Served instances without any rendition or refusal, among those with a number up to `through`.
+
+    `more` says whether there are instances with a greater number.
+    """
+
+    instances: tuple[IndexedInstance, ...]
+    through: int
+    more: bool

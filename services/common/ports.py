@@ -6,7 +6,8 @@ Every method may raise `Unavailable`; what else it raises stands in its docstrin
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,12 +15,14 @@ from typing import Protocol
 from services.common.events import Event
 from services.common.model import (
     BlobRef,
+    Duplicate,
     IndexedInstance,
     InstanceRecord,
     Location,
     Node,
     QuarantineEntry,
     Rendition,
+    Unrendered,
     Values,
 )
 from services.common.query import Match, Query, Selection
@@ -43,8 +46,13 @@ class BlobWriter(Protocol):
     def write(self, data: Buffer) -> None:
         """Append `data`, which the caller may reuse as soon as this returns."""
 
-    def commit(self, metadata: Mapping[str, str]) -> BlobRef:
-        """Make the blob durable and visible, with `metadata` (short ASCII) beside it."""
+    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+        """Make the blob durable and visible, with `metadata` beside it: short ASCII, its names
+        lower case and hyphens, its values not empty.
+
+        `key`, where given, names it instead of the key it was begun for: what was refused at its end
+        goes elsewhere.
+        """
 
     def abort(self) -> None:
         """Forget the blob and leave nothing behind; harmless after `commit` or a second time."""
@@ -52,6 +60,10 @@ class BlobWriter(Protocol):
 
 class BlobStore(Protocol):
     """Objects by key.  Keys are ``/``-separated printable ASCII and list in byte order."""
+
+    @property
+    def bucket(self) -> str:
+        """Where `create` puts blobs, and `stat`, `list` and `delete` look for them."""
 
     def create(self, key: str) -> BlobWriter:
         """Begin a blob; a commit replaces an object of the same key whole."""
@@ -76,6 +88,26 @@ class BlobStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; none of that key is no error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedDataSet:
+    """A data set on its way out: `length` bytes in pieces, which are read once and then closed."""
+
+    length: int
+    pieces: Generator[Buffer, None, None]
+
+
+class Converter(Protocol):
+    """Makes uncompressed data sets of stored ones."""
+
+    def convert(self, location: Location, transfer_syntax_uid: str) -> EncodedDataSet:
+        """The original in Implicit or Explicit VR Little Endian; a header in `location` saves a read.
+
+        Raises:
+            NotAcceptable: no codec decodes it, or it is broken.
+            BlobMissing: the original is not in the store.
+        """
 
 
 class CatalogReader(Protocol):
@@ -112,6 +144,33 @@ class Attempts(Protocol):
 
     def end(self, task: str, key: str) -> None:
         """Note that the attempt ended, well or with a reported error."""
+
+
+class Watermarks(Protocol):
+    """How far walks over the object store have come, by the name of the walk."""
+
+    def watermark(self, name: str) -> str:
+        """The key last set, or nothing."""
+
+    def set_watermark(self, name: str, key: str) -> None:
+        """Note that everything up to `key` is dealt with."""
+
+
+class Leftovers(Protocol):
+    """What the sweeper asks of the catalog beyond `CatalogWriter.missing`."""
+
+    def unrendered(self, *, after: int | None, before: datetime) -> Unrendered:
+        """Look at some thousand instances in the order of their numbers, those with a number greater than
+        `after` or (None) the newest, for those received before that time which have no rendition."""
+
+    def still_unrendered(self, keys: Iterable[str]) -> set[str]:
+        """Those of the originals' `keys` that are served and have neither a rendition nor a refusal."""
+
+    def duplicates(self, *, before: datetime, limit: int = 100) -> Sequence[Duplicate]:
+        """Originals received before that time whose bytes are served from another blob."""
+
+    def forgetting(self, duplicate: Duplicate) -> AbstractContextManager[bool]:
+        """Forget a duplicate when the block ends; tells whether it is still one, which stays so meanwhile."""
 
 
 class EventBus(Protocol):

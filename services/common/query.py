@@ -40,8 +40,8 @@ class Like:
 class NameLike:
     """A person name (PS3.4 C.2.2.2.1 and C.2.2.2.4, as `docs/conformance.md` says for case and accents).
 
-    `pattern` is folded by `matching.fold` and may hold wildcards.  `words` matches it against the
-    beginning of any name component rather than of the whole name (fuzzy matching).
+    `pattern` is folded by `matching.fold` and may hold wildcards.  With `words` it is words between
+    spaces, each of which begins some word of the name (fuzzy matching).
     """
 
     attribute: Attribute
@@ -51,14 +51,28 @@ class NameLike:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Between:
-    """Range matching (PS3.4 C.2.2.2.5): both ends included, an empty one open; one of them is not empty."""
+    """Range matching (PS3.4 C.2.2.2.5): both ends included, an empty one open; one of them is not empty.
+
+    Dates are YYYYMMDD, times the twelve digits HHMMSSFFFFFF of `matching.time_digits`.
+    """
 
     attribute: Attribute
     low: str
     high: str
 
 
-Condition = Equals | OneOf | Like | NameLike | Between
+Alternative = Equals | OneOf | Like | NameLike | Between
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyOf:
+    """Multiple value matching (PS3.4 C.2.2.2.7): the attribute meets at least one of `alternatives`."""
+
+    attribute: Attribute
+    alternatives: tuple[Alternative, ...]
+
+
+Condition = Alternative | AnyOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +88,8 @@ class Query:
     headers: bool = False
     limit: int | None = None
     offset: int = 0
+    patient_counts: bool = False
+    """Ask below PATIENT level too for the numbers of studies, series and instances of the patient."""
     newest_first: bool = False
     """Order by study date and time, newest first, rather than by the catalog's own order (study level)."""
 
@@ -93,6 +109,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Instances to give out: those that meet every condition (the unique keys of PS3.4 C.4.2.2.1)."""
+    """Instances to give out: those that meet every condition (the unique keys of PS3.4 C.4.2.2.1).
+
+    Without `headers` a location's captured header is empty and covers nothing.
+    """
 
     conditions: tuple[Condition, ...]
+    headers: bool = True

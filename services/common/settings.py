@@ -33,6 +33,8 @@ class DicomSettings(BaseModel):
     artim_timeout_seconds: float = 30.0
     network_timeout_seconds: float = 60.0
     idle_timeout_seconds: float = 1800.0
+    drain_seconds: float = 20.0
+    """After SIGTERM, how long a peer that goes on sending is served before it is aborted between messages."""
     proxy_protocol: bool = False
     buffer_budget_bytes: int = 128 * 2**20
 
@@ -57,7 +59,9 @@ class PostgresSettings(BaseModel):
     user: str = "gantry"
     password: SecretStr | None = None
     pool_size: int = Field(default=4, ge=1)
+    pool_timeout_seconds: float = 30.0
     connect_timeout_seconds: int = 5
+    statement_timeout_seconds: int = Field(default=60, ge=1)
 
 
 class RedisSettings(BaseModel):
@@ -84,7 +88,20 @@ class StoreSettings(BaseModel):
 
     kind: Literal["folder", "s3"] = "folder"
     longest_put_seconds: float = 7200.0
+    quarantine_limit_bytes: int = Field(default=256 * 2**20, ge=0)
+    """The bytes of a refused instance are kept up to this size."""
     clock_skew_seconds: float = 300.0
+
+
+class HealthSettings(BaseModel):
+    """Where a service that speaks no HTTP answers ``/healthz``, ``/readyz`` and ``/metrics``.
+
+    `port` None is nowhere.  Beyond loopback ``/metrics`` needs the bearer token.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
+    bearer_token: SecretStr | None = None
 
 
 class LogSettings(BaseModel):
@@ -102,12 +119,15 @@ class CommonSettings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=default_data_dir)
+    parts_file: Path | None = None
+    """Where a supervisor says which of its parts are up; the API's readiness tells of them."""
     dicom: DicomSettings = DicomSettings()
     http: HttpSettings = HttpSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()
     s3: S3Settings = S3Settings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -1,0 +1,230 @@
+"""The object store as a folder: one file per object, durable by fsync and atomic by rename."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+
+from services.common import logs
+from services.common.adapters.durable import DurableFolders, make_root, private, remove_older, sync_folder
+from services.common.adapters.folder_metadata import (
+    attributes_work,
+    read_metadata,
+    remove_sidecar,
+    set_attributes,
+    write_sidecar,
+)
+from services.common.adapters.folder_tree import place, remove_past_span, walk
+from services.common.errors import BlobMissing, Unavailable
+from services.common.keys import checked
+from services.common.model import BlobRef
+from services.common.ports import BlobStat, Buffer
+
+_log = logs.get(__name__)
+
+_INCOMING = ".incoming"
+
+
+class FolderStore:
+    """Objects as files below `root`, in one bucket; several processes may share the folder.
+
+    A text that is no key (`keys.checked`) raises ValueError and reaches no path.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        bucket: str = "local",
+        *,
+        longest_put_seconds: float = 7200.0,
+        extended_attributes: bool | None = None,
+    ) -> None:
+        """Open the folder, made if need be, and clear away what a killed process left of its uploads.
+
+        Metadata are extended attributes or sidecar files: found out by a probe unless given.
+
+        Raises:
+            Unavailable: the folder cannot be written to.
+        """
+        self.bucket = bucket
+        self._root = root.absolute()
+        self._incoming = self._root / _INCOMING
+        self._folders = DurableFolders(self._root)
+        with _unavailable():
+            make_root(self._incoming)
+            remove_older(self._incoming, longest_put_seconds)
+            if extended_attributes is None:
+                extended_attributes = attributes_work(self._incoming)
+        self.extended_attributes = extended_attributes
+
+    def create(self, key: str) -> FolderWriter:
+        """Begin a blob; a commit replaces an object of the same key whole."""
+        return FolderWriter(self, checked(key), self._incoming / uuid.uuid4().hex)
+
+    def open(self, ref: BlobRef) -> io.RawIOBase:
+        """Read exactly the bytes of `ref`.
+
+        Raises:
+            BlobMissing: the object is not there, or is shorter than `ref` says.
+        """
+        if ref.bucket != self.bucket:
+            raise BlobMissing(f"there is no bucket {ref.bucket} here")
+        with _missing(ref.key):
+            file = io.FileIO(place(self._root, ref.key), "r")
+        if os.fstat(file.fileno()).st_size < ref.offset + ref.length:
+            file.close()
+            raise BlobMissing(f"{ref.key} has no {ref.length} bytes at {ref.offset}")
+        file.seek(ref.offset)
+        return _Extent(file, ref)
+
+    def stat(self, key: str) -> BlobStat:
+        """Size and metadata of one object.
+
+        Raises:
+            BlobMissing: the object is not there.
+        """
+        path = place(self._root, key)
+        with _missing(key):
+            status = path.stat()
+            if not S_ISREG(status.st_mode):
+                raise BlobMissing(f"{key} is missing")
+            return _blob_stat(key, status, read_metadata(path))
+
+    def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[BlobStat]:
+        """At most `limit` objects that begin with `prefix` and are greater than `after`, in key order."""
+        with _unavailable():
+            return list(islice(self._listed(prefix, after), limit))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; none of that key is no error."""
+        path = place(self._root, key)
+        with _unavailable(), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+            remove_sidecar(path)
+            sync_folder(path.parent)
+            remove_past_span(path.parent)
+
+    def publish(self, temporary: Path, key: str, metadata: Mapping[str, str]) -> None:
+        """Give a finished file of this store its key, durably; only a `FolderWriter` calls this."""
+        path = place(self._root, key)
+        self._folders.make(path.parent)
+        try:
+            self._rename(temporary, path, metadata)
+        except FileNotFoundError:  # somebody has removed a folder that was there
+            self._folders.forget()
+            self._folders.make(path.parent)
+            self._rename(temporary, path, metadata)
+        sync_folder(path.parent)
+
+    def _rename(self, temporary: Path, path: Path, metadata: Mapping[str, str]) -> None:
+        if metadata and not self.extended_attributes:
+            write_sidecar(path, metadata, self._incoming / uuid.uuid4().hex)
+            temporary.rename(path)
+        else:
+            temporary.rename(path)
+            remove_sidecar(path)  # of an earlier object of this key
+
+    def _listed(self, prefix: str, after: str) -> Iterator[BlobStat]:
+        for key, path in walk(self._root, prefix, after):
+            with suppress(FileNotFoundError):  # deleted since its folder was read
+                yield _blob_stat(key, path.stat(), {})
+
+
+class FolderWriter:
+    """A blob on its way in: a file out of sight that a commit renames into place."""
+
+    def __init__(self, store: FolderStore, key: str, temporary: Path) -> None:
+        self._store = store
+        self._key = key
+        self._temporary = temporary
+        self._size = 0
+        with _unavailable():
+            self._file = io.FileIO(temporary, "xb", opener=private)
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`.
+
+        Raises:
+            Unavailable: the disk is full or broken.
+        """
+        view = memoryview(data).cast("B")
+        with _unavailable():
+            while view:
+                written = self._file.write(view)
+                self._size += written
+                view = view[written:]
+
+    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+        """Make the blob durable and visible, under `key` instead of the one it was begun for if given."""
+        key = checked(key or self._key)
+        with _unavailable():
+            if self._store.extended_attributes:
+                set_attributes(self._file.fileno(), metadata)
+            os.fsync(self._file.fileno())
+            self._store.publish(self._temporary, key, metadata)
+            self._file.close()
+        return BlobRef(bucket=self._store.bucket, key=key, offset=0, length=self._size)
+
+    def abort(self) -> None:
+        """Forget the blob; what a broken disk keeps of it is removed when the store is next opened."""
+        if not self._file.closed:
+            try:
+                self._file.close()
+                self._temporary.unlink(missing_ok=True)
+            except OSError as exc:
+                _log.warning("upload_not_aborted", key=self._key, reason=exc.strerror)
+
+
+class _Extent(io.RawIOBase):
+    """Exactly the bytes of a reference, from a file that stands at the first of them."""
+
+    def __init__(self, file: io.FileIO, ref: BlobRef) -> None:
+        self._file = file
+        self._key = ref.key
+        self._left = ref.length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:  # type: ignore[override]
+        view = memoryview(buffer).cast("B")[: self._left]
+        with _unavailable():
+            count = self._file.readinto(view) or 0
+        if view and not count:
+            raise BlobMissing(f"{self._key} ends {self._left} bytes early")
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unavailable(f"the blob folder does not serve: {exc.strerror}") from exc
+
+
+@contextmanager
+def _missing(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        raise BlobMissing(f"{key} is missing") from exc
+    except OSError as exc:
+        raise Unavailable(f"the blob folder does not serve: {exc.strerror}") from exc
+
+
+def _blob_stat(key: str, status: os.stat_result, metadata: Mapping[str, str]) -> BlobStat:
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return BlobStat(key=key, size=status.st_size, modified=modified, metadata=metadata)

@@ -1,0 +1,79 @@
+"""Short notes beside a file: extended attributes, or a hidden sidecar file where there are none."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from services.common.adapters.durable import private
+
+_PREFIX = "user.gantry."
+_UNSUPPORTED = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSYS}
+
+
+def attributes_work(folder: Path) -> bool:
+    """Whether the file system of `folder` keeps extended attributes."""
+    probe = folder / uuid.uuid4().hex
+    with open(probe, "xb", opener=private) as file:
+        try:
+            os.setxattr(file.fileno(), f"{_PREFIX}probe", b"1")
+        except OSError as exc:
+            if exc.errno in _UNSUPPORTED:
+                return False
+            raise
+        finally:
+            probe.unlink()
+    return True
+
+
+def set_attributes(descriptor: int, metadata: Mapping[str, str]) -> None:
+    """Note `metadata`, ASCII, as attributes of an open file."""
+    for name, value in metadata.items():
+        os.setxattr(descriptor, _PREFIX + name, value.encode("ascii"))
+
+
+def write_sidecar(path: Path, metadata: Mapping[str, str], temporary: Path) -> None:
+    """Note `metadata` in a file beside the one at `path`, by way of a temporary file."""
+    with open(temporary, "xb", opener=private) as file:
+        file.write(json.dumps(dict(metadata)).encode("ascii"))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(_sidecar(path))
+
+
+def remove_sidecar(path: Path) -> None:
+    """Forget the notes beside the file at `path`; none are no error."""
+    with suppress(FileNotFoundError):
+        _sidecar(path).unlink()
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """What was noted of the file at `path`, in either way."""
+    return _attributes(path) or _read_sidecar(path)
+
+
+def _attributes(path: Path) -> dict[str, str]:
+    try:
+        names = [name for name in os.listxattr(path) if name.startswith(_PREFIX)]
+        return {name.removeprefix(_PREFIX): os.getxattr(path, name).decode("ascii") for name in names}
+    except OSError as exc:
+        if exc.errno in _UNSUPPORTED:
+            return {}
+        raise
+
+
+def _read_sidecar(path: Path) -> dict[str, str]:
+    try:
+        metadata: dict[str, str] = json.loads(_sidecar(path).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return metadata
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f".{path.name}.meta")
