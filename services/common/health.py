@@ -1,0 +1,152 @@
+"""``/healthz``, ``/readyz`` and ``/metrics`` over HTTP, for services that speak no HTTP otherwise.
+
+A process is healthy while it answers, and ready while everything it needs answers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+
+from services.common import logs
+from services.common.errors import GantryError
+from services.common.settings import HealthSettings
+
+Check = Callable[[], object]
+"""Returns while what it asks for is there, and raises a `GantryError` otherwise."""
+
+_IDLE_SECONDS = 10
+_log = logs.get(__name__)
+
+
+class HealthUnguarded(GantryError):
+    """Metrics beyond loopback need authentication: set GANTRY_HEALTH__BEARER_TOKEN."""
+
+
+def metrics() -> bytes:
+    """What this process counts, or all that share PROMETHEUS_MULTIPROC_DIR, in Prometheus' text format."""
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def readiness(checks: Mapping[str, Check]) -> tuple[bool, Mapping[str, str]]:
+    """Whether all checks pass, and of each ``ok`` or why not."""
+    found = {name: _ask(check) for name, check in checks.items()}
+    return all(answer == "ok" for answer in found.values()), found
+
+
+def serve_health(settings: HealthSettings, checks: Mapping[str, Check]) -> HealthServer | None:
+    """Answer in threads of this process from now on; None where the settings say nowhere.
+
+    Raises:
+        HealthUnguarded: it would be reachable beyond this machine without authentication.
+        OSError: the port is taken.
+    """
+    if settings.port is None:
+        return None
+    if settings.bearer_token is None and not _is_loopback(settings.host):
+        raise HealthUnguarded()
+    server = HealthServer(settings, checks)
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    _log.info("health_listening", host=settings.host, port=server.port)
+    return server
+
+
+class HealthServer(ThreadingHTTPServer):
+    """The listener; `shutdown` and `server_close` end it."""
+
+    daemon_threads = True
+
+    def __init__(self, settings: HealthSettings, checks: Mapping[str, Check]) -> None:
+        super().__init__((settings.host, settings.port or 0), _Answer)
+        self.checks = checks
+        self.token = settings.bearer_token.get_secret_value() if settings.bearer_token else None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.server_address[1])
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: HealthServer
+    timeout = _IDLE_SECONDS
+    server_version = "Gantry"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        if not self._knows_host():
+            self._send(HTTPStatus.MISDIRECTED_REQUEST, b"")
+            return
+        match self.path.partition("?")[0]:
+            case "/healthz":
+                self._send(HTTPStatus.OK, b"ok\n")
+            case "/readyz":
+                ready, found = readiness(self.server.checks)
+                status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+                self._send(status, json.dumps(found).encode(), "application/json")
+            case "/metrics" if self._may_read():
+                self._send(HTTPStatus.OK, metrics(), CONTENT_TYPE_LATEST)
+            case "/metrics":
+                self._send(HTTPStatus.UNAUTHORIZED, b"")
+            case _:
+                self._send(HTTPStatus.NOT_FOUND, b"")
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: probes come every few seconds."""
+
+    def _send(self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        if status is HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _knows_host(self) -> bool:
+        """Whether the request names this listener, or no host at all; a rebound name of another does not."""
+        host = self.headers.get("Host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        return name in ("", self.server.server_address[0]) or _is_address(name) or _is_loopback(name)
+
+    def _may_read(self) -> bool:
+        token = self.server.token
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        return token is None or (
+            scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+        )
+
+
+def _ask(check: Check) -> str:
+    try:
+        check()
+    except GantryError as exc:
+        return str(exc)
+    return "ok"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
