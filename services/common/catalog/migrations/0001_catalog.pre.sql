@@ -144,6 +144,8 @@ CREATE INDEX instance_of_series ON instance (series, instance_order, id);
 CREATE TABLE other_original (
     key                  text COLLATE "C" PRIMARY KEY,
     sop_instance_uid     text COLLATE "C" NOT NULL,
+    -- Bytes are the same where data_set_digest and transfer syntax are.
+    transfer_syntax_uid  text COLLATE "C" NOT NULL,
     bucket               text COLLATE "C" NOT NULL,
     "offset"             bigint NOT NULL,
     length               bigint NOT NULL,

@@ -1,0 +1,226 @@
+-- The catalog's schema after all migrations, to be read; `gantry migrate` applies the files in migrations/,
+-- and a test compares what both make.
+--
+-- The table of contents: patient, study, series, instance, and what was derived from an instance.
+--
+-- Which value wins (docs/architecture.md): each attribute column comes from the instance with the
+-- greatest ordinal (the UUIDv7 in its key) that has a value.  `source` is the ordinal of most of a row's
+-- values; `older_sources` maps the keyword of every other value to its own ordinal.
+--
+-- An entity with no live instance keeps its row and is not shown.
+
+CREATE TABLE patient (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Identity.  Contradicting birth dates or sexes of one identity are kept apart, never merged;
+    -- without an ID, `anonymous_study_uid` makes a patient per study.
+    issuer              text COLLATE "C" NOT NULL,
+    patient_id          text COLLATE "C" NOT NULL,
+    anonymous_study_uid text COLLATE "C" NOT NULL,
+    birth_date          text COLLATE "C" NOT NULL,
+    sex                 text COLLATE "C" NOT NULL,
+    patient_name        text COLLATE "C",
+    name_folded         text COLLATE "C",
+    name_trigrams       text[] COLLATE "C",
+    birth_time          text COLLATE "C",
+    source              uuid NOT NULL,
+    older_sources       jsonb,
+    UNIQUE (issuer, patient_id, anonymous_study_uid, birth_date, sex)
+);
+
+CREATE TABLE study (
+    id                        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    patient                   bigint NOT NULL REFERENCES patient,
+    study_instance_uid        text COLLATE "C" NOT NULL,
+    -- Who this study says it is of: its own instances' values, never another study's.
+    issuer                    text COLLATE "C" NOT NULL,
+    patient_id                text COLLATE "C" NOT NULL,
+    patient_name              text COLLATE "C",
+    name_folded               text COLLATE "C",
+    name_trigrams             text[] COLLATE "C",
+    birth_date                text COLLATE "C",
+    birth_time                text COLLATE "C",
+    sex                       text COLLATE "C",
+    -- Every birth date and sex that an instance of the study stated: two of either are a conflict.
+    stated_birth_dates        text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    stated_sexes              text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    study_date                text COLLATE "C",
+    study_time                text COLLATE "C",
+    accession_number          text COLLATE "C",
+    study_id                  text COLLATE "C",
+    study_description         text COLLATE "C",
+    referring_physician_name  text COLLATE "C",
+    referring_folded          text COLLATE "C",
+    source                    uuid NOT NULL,
+    older_sources             jsonb,
+    -- Of live series and instances; changed in the transaction that changes those.
+    modalities                text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    sop_classes               text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    number_of_series          integer NOT NULL DEFAULT 0,
+    number_of_instances       integer NOT NULL DEFAULT 0,
+    last_received_at          timestamptz NOT NULL,
+    UNIQUE (study_instance_uid, issuer, patient_id)
+);
+
+CREATE INDEX study_of_patient ON study (patient);
+CREATE INDEX study_by_patient_id ON study (patient_id);
+CREATE INDEX study_by_accession_number ON study (accession_number);
+CREATE INDEX study_by_date ON study (study_date DESC NULLS LAST, study_time DESC NULLS LAST, id DESC);
+CREATE INDEX study_by_name ON study (name_folded);
+CREATE INDEX study_by_name_part ON study USING gin (name_trigrams);
+CREATE INDEX study_by_arrival ON study (last_received_at);
+CREATE INDEX patient_by_patient_id ON patient (patient_id);
+CREATE INDEX patient_by_name ON patient (name_folded);
+CREATE INDEX patient_by_name_part ON patient USING gin (name_trigrams);
+
+CREATE TABLE series (
+    id                         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    study                      bigint NOT NULL REFERENCES study,
+    series_instance_uid        text COLLATE "C" NOT NULL,
+    modality                   text COLLATE "C",
+    series_number              text COLLATE "C",
+    series_order               bigint,
+    series_description         text COLLATE "C",
+    series_date                text COLLATE "C",
+    series_time                text COLLATE "C",
+    body_part_examined         text COLLATE "C",
+    protocol_name              text COLLATE "C",
+    station_name               text COLLATE "C",
+    institution_name           text COLLATE "C",
+    performing_physician_name  text COLLATE "C",
+    performing_folded          text COLLATE "C",
+    performed_date             text COLLATE "C",
+    performed_time             text COLLATE "C",
+    source                     uuid NOT NULL,
+    older_sources              jsonb,
+    sop_classes                text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    number_of_instances        integer NOT NULL DEFAULT 0,
+    -- The header that the instances' headers are compressed against, itself without compression.
+    header_dictionary          bytea,
+    UNIQUE (series_instance_uid, study)
+);
+
+CREATE INDEX series_of_study ON series (study);
+
+CREATE TABLE instance (
+    id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    series               bigint NOT NULL REFERENCES series,
+    sop_instance_uid     text COLLATE "C" NOT NULL UNIQUE,
+    sop_class_uid        text COLLATE "C" NOT NULL,
+    transfer_syntax_uid  text COLLATE "C" NOT NULL,
+    instance_number      text COLLATE "C",
+    instance_order       bigint,
+    content_date         text COLLATE "C",
+    content_time         text COLLATE "C",
+    acquisition_date     text COLLATE "C",
+    acquisition_time     text COLLATE "C",
+    creation_date        text COLLATE "C",
+    creation_time        text COLLATE "C",
+    rows                 text COLLATE "C",
+    columns              text COLLATE "C",
+    bits_allocated       text COLLATE "C",
+    number_of_frames     text COLLATE "C",
+    -- The blob of the served bytes: of all that carry this data set digest the one with the lowest key.
+    bucket               text COLLATE "C" NOT NULL,
+    key                  text COLLATE "C" NOT NULL UNIQUE,
+    "offset"             bigint NOT NULL,
+    length               bigint NOT NULL,
+    data_set_offset      integer NOT NULL,
+    data_set_digest      bytea NOT NULL,
+    file_digest          bytea NOT NULL,
+    -- The greatest ordinal with which these very bytes arrived: the greatest is what is served.
+    latest               uuid NOT NULL,
+    received_at          timestamptz NOT NULL,
+    route                text COLLATE "C" NOT NULL,
+    calling_aet          text COLLATE "C" NOT NULL,
+    called_aet           text COLLATE "C" NOT NULL,
+    -- header_form 1: zlib; 2: zlib with the series' header_dictionary.
+    header               bytea NOT NULL,
+    header_form          smallint NOT NULL,
+    header_version       smallint NOT NULL,
+    header_covers        bigint NOT NULL,
+    deleted_at           timestamptz
+);
+
+CREATE INDEX instance_of_series ON instance (series, instance_order, id);
+
+-- Originals that are known and not served: the same bytes once more, or bytes that later ones replaced.
+CREATE TABLE other_original (
+    key                  text COLLATE "C" PRIMARY KEY,
+    sop_instance_uid     text COLLATE "C" NOT NULL,
+    -- Bytes are the same where data_set_digest and transfer syntax are.
+    transfer_syntax_uid  text COLLATE "C" NOT NULL,
+    bucket               text COLLATE "C" NOT NULL,
+    "offset"             bigint NOT NULL,
+    length               bigint NOT NULL,
+    data_set_offset      integer NOT NULL,
+    data_set_digest      bytea NOT NULL,
+    file_digest          bytea NOT NULL,
+    received_at          timestamptz NOT NULL,
+    route                text COLLATE "C" NOT NULL,
+    calling_aet          text COLLATE "C" NOT NULL,
+    called_aet           text COLLATE "C" NOT NULL
+);
+
+CREATE INDEX other_original_of_instance ON other_original (sop_instance_uid);
+
+CREATE TABLE rendition (
+    instance             bigint NOT NULL REFERENCES instance,
+    source_digest        bytea NOT NULL,
+    kind                 text COLLATE "C" NOT NULL,
+    transfer_syntax_uid  text COLLATE "C" NOT NULL,
+    bucket               text COLLATE "C",
+    key                  text COLLATE "C",
+    "offset"             bigint,
+    length               bigint,
+    file_length          bigint,
+    data_set_offset      integer,
+    digest               bytea,
+    recipe               jsonb,
+    refusal              text,
+    recorded_at          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (instance, source_digest, kind),
+    CHECK ((key IS NULL) = (refusal IS NOT NULL))
+);
+
+-- What an operator has to decide; derived, so that it cannot disagree with the rows.
+CREATE VIEW conflict AS
+    SELECT 'study of two patients'::text AS kind, study_instance_uid AS subject,
+           array_agg(id ORDER BY id) AS studies
+      FROM study
+     WHERE number_of_instances > 0
+     GROUP BY study_instance_uid
+    HAVING count(*) > 1
+    UNION ALL
+    SELECT 'patient stated in two ways', study_instance_uid, ARRAY[id]
+      FROM study
+     WHERE number_of_instances > 0
+       AND (cardinality(stated_birth_dates) > 1 OR cardinality(stated_sexes) > 1)
+    UNION ALL
+    SELECT 'one identity, two people', issuer || '|' || patient_id, array_agg(id ORDER BY id)
+      FROM study
+     WHERE number_of_instances > 0 AND patient_id <> ''
+     GROUP BY issuer, patient_id
+    HAVING count(DISTINCT nullif(birth_date, '')) > 1 OR count(DISTINCT nullif(sex, '')) > 1;
+
+-- A task that was begun and never ended (architecture, section 4).
+CREATE TABLE attempt (
+    task             text COLLATE "C" NOT NULL,
+    key              text COLLATE "C" NOT NULL,
+    attempts         integer NOT NULL,
+    last_attempt_at  timestamptz NOT NULL,
+    PRIMARY KEY (task, key)
+);
+
+-- How far a walk over the object store has come.
+CREATE TABLE watermark (
+    name        text COLLATE "C" PRIMARY KEY,
+    key         text COLLATE "C" NOT NULL,
+    changed_at  timestamptz NOT NULL
+);
+
+-- Which files of migrations/ have been applied, with the SHA-256 of their text.
+CREATE TABLE migration (
+    name        text COLLATE "C" PRIMARY KEY,
+    checksum    text COLLATE "C" NOT NULL,
+    applied_at  timestamptz NOT NULL DEFAULT now()
+);
