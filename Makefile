@@ -26,7 +26,7 @@ tools: ## Install the tools that the tests drive (as root), or say how to
 	@sh tests/install_tools.sh
 
 viewer: $(VENV)/.runtime ## Fetch the OHIF viewer where npm is, or say how to add it
-	@sh deploy/viewer/install.sh
+	@$(BIN)/python deploy/viewer/install.py $(VENV)/share/gantry/viewer
 
 pins: ## Resolve the pinned requirements anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt

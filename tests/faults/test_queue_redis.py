@@ -1,0 +1,157 @@
+"""Redis dies, hangs, forgets everything or drops its clients: the backlog drains without anybody's help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+
+from services.common.adapters.celery_bus import CeleryBus
+from services.common.errors import Unavailable
+from services.common.publisher import BatchingPublisher, BatchLimits
+from services.embedded.lock import ArchiveLock
+from services.embedded.redis import EmbeddedRedis
+from tests.fakes.folder_records import FolderQuarantine, notes
+from tests.fakes.made_instances import instances_stored, stored_instance
+from tests.queues import running_worker, wait_for
+
+LIMITS = {"hard_limit": 5, "visibility": 6, "restore": 0.5}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis of this test's own, to be broken."""
+    with ArchiveLock(tmp_path / "archive") as lock:
+        server = EmbeddedRedis(lock)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def bus(server: EmbeddedRedis) -> Iterator[CeleryBus]:
+    with closing(CeleryBus(server.settings)) as bus:
+        yield bus
+
+
+def kill(server: EmbeddedRedis) -> None:
+    assert server.pid is not None
+    time.sleep(1.2)  # its append-only file is synced every second
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+
+
+def ask(server: EmbeddedRedis, *command: str) -> object:
+    with closing(redis_client.Redis.from_url(server.client_url)) as client:
+        return client.execute_command(*command)
+
+
+def publish(bus: CeleryBus, numbers: range) -> None:
+    for number in numbers:
+        bus.publish(instances_stored(number))
+
+
+def all_done(folder: Path, count: int) -> Callable[[], bool]:
+    return lambda: set(notes(folder / "done")) == {str(number) for number in range(count)}
+
+
+def test_killed_and_started_again_it_goes_on(server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path) -> None:
+    (tmp_path / "slow").write_text("0.1")
+    with running_worker(server.settings, tmp_path, limits=LIMITS, processes=2) as worker:
+        publish(bus, range(60))
+        wait_for(lambda: len(notes(tmp_path / "done")) > 5)
+        kill(server)
+        with pytest.raises(Unavailable):
+            bus.depth("index")
+        time.sleep(1)
+        server.start()
+        publish(bus, range(60, 70))
+        wait_for(all_done(tmp_path, 70), 40, "the backlog's end")
+        wait_for(lambda: bus.depth("index") == 0)
+        assert worker.process.poll() is None
+    assert FolderQuarantine(tmp_path).entries() == []
+
+
+def test_a_worker_may_start_before_it(server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path) -> None:
+    kill(server)
+    with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
+        wait_for(lambda: "Cannot connect" in worker.log)
+        server.start()
+        publish(bus, range(3))
+        wait_for(all_done(tmp_path, 3))
+        assert worker.stop() == 0
+
+
+def test_a_worker_ends_when_told_to_while_it_is_down(
+    server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path
+) -> None:
+    with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
+        publish(bus, range(1))
+        wait_for(all_done(tmp_path, 1))
+        kill(server)
+        wait_for(lambda: "Cannot connect" in worker.log)
+        assert worker.stop(15) == 0
+
+
+def test_flushed_it_takes_and_gives_what_comes_after(
+    server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path
+) -> None:
+    (tmp_path / "slow").write_text("0.2")
+    with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
+        publish(bus, range(20))
+        wait_for(lambda: notes(tmp_path / "done"))
+        ask(server, "FLUSHALL")
+        (tmp_path / "slow").unlink()
+        publish(bus, range(100, 120))
+        wait_for(lambda: {str(n) for n in range(100, 120)} <= set(notes(tmp_path / "done")))
+        assert worker.process.poll() is None
+
+
+def test_dropped_clients_come_back_again_and_again(
+    server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path
+) -> None:
+    (tmp_path / "slow").write_text("0.05")
+    with running_worker(server.settings, tmp_path, limits=LIMITS, processes=2) as worker:
+        publish(bus, range(80))
+        for _ in range(5):
+            seen = len(notes(tmp_path / "done"))
+            wait_for(lambda seen=seen: len(notes(tmp_path / "done")) > seen + 3)  # type: ignore[misc]
+            ask(server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_for(all_done(tmp_path, 80), 60, "the backlog's end")
+        wait_for(lambda: ask(server, "HLEN", "gantry:index:unacked") == 0, 20, "the end of what was held")
+        assert worker.process.poll() is None
+    assert FolderQuarantine(tmp_path).entries() == []
+
+
+def test_hung_for_a_while_it_goes_on(server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path) -> None:
+    (tmp_path / "slow").write_text("0.1")
+    with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
+        publish(bus, range(30))
+        wait_for(lambda: len(notes(tmp_path / "done")) > 3)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(7)
+        os.kill(server.pid, signal.SIGCONT)
+        wait_for(all_done(tmp_path, 30), 60, "the backlog's end")
+        assert worker.process.poll() is None
+
+
+def test_offers_made_while_it_was_down_are_told_when_it_is_back(
+    server: EmbeddedRedis, bus: CeleryBus
+) -> None:
+    publisher = BatchingPublisher(bus, limits=BatchLimits(seconds=0.02, longest_pause_seconds=0.5))
+    kill(server)
+    began = time.monotonic()
+    for number in range(250):
+        publisher.offer(stored_instance(number))
+    assert time.monotonic() - began < 1
+    time.sleep(1)
+    server.start()
+    wait_for(lambda: bus.depth("index") >= 3)
+    assert publisher.close(5)

@@ -1,0 +1,438 @@
+"""Who is let in, how the listener ends, and how its processes are kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from services.common.dimse.acceptor import AcceptedContext, Association, Command, StoreSink
+from services.common.dimse.requestor import ProposedContext, associate
+from services.common.errors import Unavailable
+from services.common.model import Node
+from services.common.settings import DicomSettings
+from tests.fakes.dimse_archive import MemoryArchive, Running, listening
+from tests.fakes.raw_peer import (
+    ABORT_BY_USER,
+    CT,
+    EXPLICIT,
+    LIMIT_EXCEEDED,
+    RELEASE_RP,
+    RELEASE_RQ,
+    RawPeer,
+    associate_rq,
+    echo_rq,
+    p_data,
+    pdv,
+    raw_peer,
+    store_rq,
+)
+
+CALLING_NOT_RECOGNIZED = bytes.fromhex("03000000000400010103")
+CALLED_NOT_RECOGNIZED = bytes.fromhex("03000000000400010107")
+TEMPORARY_CONGESTION = bytes.fromhex("03000000000400020301")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Node rules from a table."""
+
+    nodes: Sequence[Node] = ()
+    down: bool = False
+
+    def find(self, aet: str) -> Node | None:
+        if self.down:
+            raise Unavailable("no rules have been read")
+        return next((node for node in self.nodes if node.aet == aet), None)
+
+    def all(self) -> Sequence[Node]:
+        return self.nodes
+
+
+US1 = Node(aet="US1", host="192.0.2.1", port=104, idle_timeout_seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "nodes", "answer"),
+    [
+        pytest.param(" GANTRY ", " US1", Nodes((US1,)), b"\2", id="known, with blanks"),
+        pytest.param("GANTRY", "us1", Nodes((US1,)), CALLING_NOT_RECOGNIZED, id="case counts in the calling"),
+        pytest.param("Gantry", "US1", Nodes((US1,)), CALLED_NOT_RECOGNIZED, id="and in the called"),
+        pytest.param("GANTRY", "US1", Nodes(down=True), TEMPORARY_CONGESTION, id="no rules"),
+    ],
+)
+def test_who_is_let_in(called: str, calling: str, nodes: Nodes, answer: bytes) -> None:
+    settings = DicomSettings(check_called_aet=True, accept_unknown_callers=False)
+    raw = bytearray(associate_rq())
+    raw[10:26], raw[26:42] = called.encode().ljust(16), calling.encode().ljust(16)
+    served = listening(MemoryArchive().handlers, settings=settings, nodes=nodes)
+    with served as running, raw_peer(running.port) as peer:
+        peer.send(bytes(raw))
+        assert peer.read().startswith(answer)
+
+
+def test_a_node_keeps_its_own_idle_time() -> None:
+    settings = DicomSettings(idle_timeout_seconds=0.3)
+    served = listening(MemoryArchive().handlers, settings=settings, nodes=Nodes((US1,)))
+    with served as running, raw_peer(running.port) as idler, raw_peer(running.port) as ultrasound:
+        idler.associate()
+        ultrasound.associate(associate_rq(calling="US1"))
+        assert idler.read() == ABORT_BY_USER
+        time.sleep(0.5)
+        ultrasound.send(echo_rq())
+        assert ultrasound.command().status == 0
+
+
+def test_the_address_is_the_proxied_one() -> None:
+    archive = MemoryArchive()
+    with listening(archive.handlers, settings=DicomSettings(proxy_protocol=True)) as running:
+        with raw_peer(running.port) as peer:
+            peer.send(b"PROXY TCP4 192.0.2.9 10.0.0.1 4321 104\r\n" + associate_rq())
+            assert peer.read()[0] == 2
+            peer.send(p_data(pdv(3, store_rq(), command=True), pdv(3, b"ab", command=False)))
+            assert peer.command().status == 0
+        with raw_peer(running.port) as peer:
+            peer.send(associate_rq())
+            assert peer.is_closed()
+    assert archive.associations[0].peer_address == ("192.0.2.9", 4321)
+
+
+class SlowSink:
+    """Waits in `finish` until it is let go."""
+
+    def __init__(self) -> None:
+        self.writing = threading.Event()
+        self.finish_now = threading.Event()
+        self.finished = False
+
+    def begin(self, association: Association, command: Command, context: AcceptedContext) -> StoreSink:
+        return self
+
+    def write(self, data: memoryview) -> None:
+        self.writing.set()
+
+    def finish(self) -> None:
+        assert self.finish_now.wait(20)
+        self.finished = True
+
+    def abort(self) -> None:
+        raise AssertionError("nothing went wrong")
+
+
+def test_the_release_is_answered_after_the_store() -> None:
+    sink = SlowSink()
+    served = listening(replace(MemoryArchive().handlers, store=sink))
+    with served as running, raw_peer(running.port) as peer:
+        peer.associate()
+        peer.send(p_data(pdv(3, store_rq(), command=True), pdv(3, b"ab", command=False)) + RELEASE_RQ)
+        peer.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            peer.sock.recv(1)
+        sink.finish_now.set()
+        peer.sock.settimeout(10)
+        assert peer.command().status == 0
+        assert sink.finished
+        assert peer.read() == RELEASE_RP
+
+
+def test_drain_ends_the_idle_and_lets_a_message_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.common.dimse.connection.DRAIN_IDLE_SECONDS", 0.3)
+    sink = SlowSink()
+    with listening(replace(MemoryArchive().handlers, store=sink)) as running:
+        with (
+            raw_peer(running.port) as idle,
+            raw_peer(running.port) as busy,
+            raw_peer(running.port) as waiting,
+        ):
+            idle.associate()
+            busy.associate()
+            busy.send(p_data(pdv(3, store_rq(), command=True), pdv(3, b"a", command=False, last=False)))
+            assert sink.writing.wait(10)
+            running.acceptor.drain()
+            assert waiting.is_closed()
+            assert idle.read() == ABORT_BY_USER
+            with pytest.raises(OSError):
+                running.connect().close()
+            assert running.thread.is_alive()
+            busy.send(p_data(pdv(3, b"b", command=False)))
+            sink.finish_now.set()
+            assert busy.command().status == 0
+            assert busy.read() == ABORT_BY_USER
+        running.thread.join(10)
+        assert not running.thread.is_alive()
+
+
+def test_drain_does_not_wait_for_ever_for_a_peer_that_goes_on() -> None:
+    settings = DicomSettings(drain_seconds=0.5)
+    with listening(MemoryArchive().handlers, settings=settings) as running, raw_peer(running.port) as peer:
+        peer.associate()
+        running.acceptor.drain()
+        started = time.monotonic()
+        answered = 0
+        while True:
+            peer.send(echo_rq())
+            raw = peer.read()
+            if raw[:1] != b"\4":
+                break
+            answered += 1
+        assert raw == ABORT_BY_USER
+        assert answered > 2
+        assert 0.4 < time.monotonic() - started < 2
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, tool: Callable[[str], Path]) -> Path:
+    """A self-signed certificate for localhost with its key."""
+    path = tmp_path / "server.pem"
+    subprocess.run(
+        [
+            *(tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", path, "-out", tmp_path / "cert.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> Iterator[tuple[Running, MemoryArchive, ssl.SSLContext]]:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    client = ssl.create_default_context(cafile=str(certificate.parent / "cert.pem"))
+    archive = MemoryArchive()
+    settings = DicomSettings(artim_timeout_seconds=1.0)
+    with listening(archive.handlers, settings=settings, ssl_context=server) as running:
+        yield running, archive, client
+
+
+def test_tls(tls: tuple[Running, MemoryArchive, ssl.SSLContext]) -> None:
+    running, archive, context = tls
+    with context.wrap_socket(running.connect(), server_hostname="127.0.0.1") as sock:
+        peer = RawPeer(sock)
+        peer.associate()
+        data = os.urandom(200_000)
+        peer.send(p_data(pdv(3, store_rq(), command=True)))
+        for start in range(0, len(data), 10_000):
+            last = start + 10_000 == len(data)
+            peer.send(p_data(pdv(3, data[start : start + 10_000], command=False, last=last)))
+        assert peer.command().status == 0
+        peer.send(RELEASE_RQ)
+        assert peer.read() == RELEASE_RP
+    assert bytes(archive.stored[0].data) == data
+
+
+def test_the_requestor_over_tls(tls: tuple[Running, MemoryArchive, ssl.SSLContext]) -> None:
+    running, archive, context = tls
+    there = Node(aet="GANTRY", host="127.0.0.1", port=running.port, tls=True)
+    proposal = ProposedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
+    data = os.urandom(3_000_000)
+    with associate(there, [proposal], own_aet="SELF", ssl_context=context) as association:
+        outcome = association.store(
+            context=next(association.contexts_for(CT)),
+            sop_class_uid=CT,
+            sop_instance_uid="1.2.3",
+            chunks=(data[i : i + 100_000] for i in range(0, len(data), 100_000)),
+            length=len(data),
+        )
+    assert outcome.is_success
+    assert bytes(archive.stored[0].data) == data
+    with pytest.raises(Unavailable, match="TLS"):
+        associate(there, [proposal], own_aet="SELF", ssl_context=ssl.create_default_context())
+
+
+def test_plain_talk_and_silence_on_a_tls_port_are_dropped(
+    tls: tuple[Running, MemoryArchive, ssl.SSLContext],
+) -> None:
+    running, _, _ = tls
+    with raw_peer(running.port) as plain, raw_peer(running.port) as silent:
+        plain.send(associate_rq())
+        with pytest.raises((OSError, AssertionError)):
+            plain.associate()
+        started = time.monotonic()
+        assert silent.is_closed()
+        assert time.monotonic() - started < 3
+
+
+PROGRAM = r"""
+import os, signal, sys
+from services.common import logs
+from services.common.dimse.acceptor import Acceptor, AssociationSlots
+from services.common.dimse.listener import bind, run_processes, serve_until_terminated
+from services.common.settings import DicomSettings, LogSettings
+from tests.fakes.dimse_archive import MemoryArchive, TakesAll
+
+logs.configure(LogSettings(), "test")
+settings = DicomSettings(maximum_associations=4)
+listening = bind("127.0.0.1", 0)
+slots = AssociationSlots(settings.maximum_associations, 2)
+
+def serve(index):
+    os.write(1, f"child {os.getpid()}\n".encode())
+    acceptor = Acceptor(
+        settings=settings, handlers=MemoryArchive().handlers, policy=TakesAll(), seat=slots.seat(index)
+    )
+    serve_until_terminated(acceptor, listening)
+
+print("port", listening.getsockname()[1], flush=True)
+run_processes(2, serve, died=slots.clear)
+print("ended", flush=True)
+"""
+
+
+@dataclass
+class Fleet:
+    """A prefork listener as a program."""
+
+    program: subprocess.Popen[str]
+    port: int
+
+    def line(self) -> str:
+        assert self.program.stdout is not None
+        return self.program.stdout.readline().strip()
+
+    def child(self) -> int:
+        word, number = self.line().split()
+        assert word == "child"
+        return int(number)
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    root = Path(__file__).resolve().parents[2]
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert program.stdout is not None
+    with program:
+        yield Fleet(program, int(program.stdout.readline().split()[1]))
+        program.kill()
+
+
+def associates(port: int) -> bool:
+    """Whether an association is accepted just now."""
+    with raw_peer(port) as peer:
+        peer.send(associate_rq())
+        return peer.read()[0] == 2
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def echoes(port: int) -> bool:
+    """Whether an association can be had and answers."""
+    with raw_peer(port) as peer:
+        peer.associate()
+        peer.send(echo_rq())
+        return peer.command().status == 0
+
+
+def test_processes_share_the_port_and_the_limit_and_a_dead_one_comes_back(fleet: Fleet) -> None:
+    children = {fleet.child(), fleet.child()}
+    held = [fleet_peer(fleet.port) for _ in range(4)]
+    with raw_peer(fleet.port) as peer:
+        peer.send(associate_rq())
+        assert peer.read() == LIMIT_EXCEEDED
+    for sock in held:
+        sock.close()
+    killed = children.pop()
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: associates(fleet.port))
+    assert fleet.child() not in {killed, *children}
+    assert all(echoes(fleet.port) for _ in range(20))
+
+
+def fleet_peer(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    RawPeer(sock).associate()
+    return sock
+
+
+def test_a_dead_processs_places_are_free_again(fleet: Fleet) -> None:
+    children = [fleet.child(), fleet.child()]
+    held = [fleet_peer(fleet.port) for _ in range(4)]
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert {fleet.child(), fleet.child()}.isdisjoint(children)
+    more = [fleet_peer(fleet.port) for _ in range(4)]
+    for sock in (*held, *more):
+        sock.close()
+
+
+CRASHING = r"""
+import os
+from services.common import logs
+from services.common.dimse.listener import run_processes
+from services.common.settings import LogSettings
+
+logs.configure(LogSettings(), "test")
+
+def crash(index):
+    os.write(1, b"child\n")
+    raise RuntimeError("on purpose")
+
+def beside():
+    os.write(1, b"beside\n")
+    import signal
+    signal.pause()
+
+run_processes(1, crash, beside=[beside])
+"""
+
+
+def test_a_child_that_dies_at_once_is_not_started_without_end() -> None:
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", CRASHING], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        time.sleep(2.0)
+        program.send_signal(signal.SIGTERM)
+        rest = program.stdout.readlines()
+        assert program.wait(10) == 0
+    assert rest.count(b"beside\n") <= 1
+    assert 2 <= rest.count(b"child\n") <= 5
+
+
+def test_sigterm_ends_all_with_0(fleet: Fleet) -> None:
+    fleet.child(), fleet.child()
+    assert echoes(fleet.port)
+    fleet.program.send_signal(signal.SIGTERM)
+    assert fleet.line() == "ended"
+    assert fleet.program.wait(10) == 0
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", fleet.port), timeout=2)
+
+
+def test_children_do_not_outlive_a_killed_parent(fleet: Fleet) -> None:
+    children = [fleet.child(), fleet.child()]
+    fleet.program.kill()
+    wait_until(lambda: not any(is_alive(child) for child in children))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
