@@ -5,6 +5,7 @@ A command imports its service when it runs, so that none pays for the others.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections import Counter
@@ -53,9 +54,15 @@ def main() -> None:
 @app.command()
 def up() -> None:
     """Run the whole archive on this machine, in the foreground."""
+    settings = CommonSettings()
+    counts = settings.data_dir.expanduser().absolute() / "run" / "metrics"
+    settings.data_dir.expanduser().mkdir(mode=0o700, parents=True, exist_ok=True)
+    counts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Read when the metrics are made, which is when modules that count are imported.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
     from services.up import up
 
-    up(CommonSettings())
+    up(settings)
 
 
 @app.command(hidden=True)
@@ -116,11 +123,14 @@ def api(fd: _FileDescriptor = None) -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the catalog's schema up to date."""
+    """Make the bucket if it is missing, and bring the catalog's schema up to date."""
     from services.common.adapters.postgres import Postgres
+    from services.common.adapters.stores import prepare_store
     from services.common.catalog.migrate import migrate
 
-    for name in migrate(Postgres(_reaching().postgres)):
+    settings = _reaching()
+    prepare_store(settings)
+    for name in migrate(Postgres(settings.postgres)):
         _out.print(f"applied {name}")
 
 
@@ -165,11 +175,21 @@ def nodes_add(
     port: Annotated[int, typer.Argument(help="Its DICOM port.")],
     description: str = "",
     default_issuer: Annotated[str, typer.Option(help="Issuer of the patient IDs that it sends.")] = "",
+    transfer_syntax: Annotated[
+        list[str] | None, typer.Option(help="UID of a transfer syntax that it is offered; best first.")
+    ] = None,
 ) -> None:
     """Add a node."""
     from services.common.model import Node
 
-    node = Node(aet=aet, host=host, port=port, description=description, default_issuer=default_issuer)
+    node = Node(
+        aet=aet,
+        host=host,
+        port=port,
+        description=description,
+        default_issuer=default_issuer,
+        transfer_syntax_uids=tuple(transfer_syntax or ()),
+    )
     kept = _registry().add(node)
     _out.print(f"{kept.aet} is {kept.host}:{kept.port}", markup=False)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import socket
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.error import URLError
 
 from services.api.guard import check_listener
@@ -65,6 +66,7 @@ def up(settings: CommonSettings, say: Callable[[str], None] = print) -> None:
     settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
     logs.configure(settings.log, "up")
     with ArchiveLock(settings.data_dir) as lock, Supervisor() as supervisor:
+        _forget_old_counts()
         postgres, redis = EmbeddedPostgres(lock), EmbeddedRedis(lock)
         with (
             _listening(settings.dicom.host, settings.dicom.port, "DICOM") as dicom,
@@ -80,7 +82,7 @@ def up(settings: CommonSettings, say: Callable[[str], None] = print) -> None:
             for spec in _services(settings, lock, dicom, http, addresses):
                 supervisor.start(spec)
             say(_welcome(settings, addresses))
-            supervisor.run()
+            _look_after(supervisor, parts_file(settings.data_dir))
         say("Gantry stops")
     say("Gantry has stopped; the next start has all the data")
 
@@ -105,9 +107,8 @@ def _services(
         return ChildSpec(
             name=name,
             argv=(sys.executable, "-m", "services.cli", *arguments),
-            env=_environment(settings),
+            env=_environment(settings, addresses),
             stage=stage,
-            death_signal=signal.SIGTERM,
             keep_fds=(lock.fd,) if keep is None else (lock.fd, keep),
         )
 
@@ -120,11 +121,40 @@ def _services(
     yield service("dicom", "listen", "--fd", str(fd), stage=LISTENERS_STAGE, keep=fd)
 
 
-def _environment(settings: CommonSettings) -> dict[str, str]:
-    """What tells the children where the embedded servers are; the rest they read as this process did."""
+def parts_file(data_dir: Path) -> Path:
+    """Where a running archive says which of its parts are up."""
+    return data_dir / "run" / "parts.json"
+
+
+def _forget_old_counts() -> None:
+    """Remove what the processes of an earlier run counted, for ``/metrics`` adds up all that is there."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for counts in Path(folder).glob("*.db") if folder else ():
+        if not counts.stem.endswith(f"_{os.getpid()}"):
+            counts.unlink()
+
+
+def _look_after(supervisor: Supervisor, state: Path) -> None:
+    """Keep the parts alive until asked to stop, and say in the file `state` which are up."""
+    told: dict[str, bool] = {}
+    while not supervisor.stop_requested:
+        if supervisor.ready != told:
+            told = supervisor.ready
+            state.parent.mkdir(mode=0o700, exist_ok=True)
+            fresh = state.with_suffix(".new")
+            fresh.write_text(json.dumps(told), encoding="utf-8")
+            fresh.replace(state)
+        supervisor.turn()
+
+
+def _environment(settings: CommonSettings, addresses: Addresses) -> dict[str, str]:
+    """What tells the children where the embedded servers and listeners are; the rest they read as this
+    process did."""
     postgres = settings.postgres
     return os.environ | {
         "GANTRY_DATA_DIR": str(settings.data_dir),
+        "GANTRY_PARTS_FILE": str(parts_file(settings.data_dir)),
+        "GANTRY_DICOM__PORT": str(addresses.dicom_port),
         "GANTRY_POSTGRES__HOST": postgres.host,
         "GANTRY_POSTGRES__PORT": str(postgres.port),
         "GANTRY_POSTGRES__USER": postgres.user,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from psycopg2.extensions import cursor
 
 from services.common.adapters.postgres import Postgres
@@ -26,7 +28,7 @@ _INSTANCES = """
            header_form, header, header_dictionary
       FROM instance i JOIN series r ON r.id = i.series JOIN study s ON s.id = r.study"""
 
-Dump = dict[str, list[object]]
+Dump = dict[str, list[Any]]
 
 
 def dump(postgres: Postgres) -> Dump:
@@ -41,7 +43,7 @@ def dump(postgres: Postgres) -> Dump:
     return {name: sorted(rows, key=repr) for name, rows in tables.items()}
 
 
-def _rows(cur: cursor, statement: str) -> list[object]:
+def _rows(cur: cursor, statement: str) -> list[Any]:
     cur.execute(statement)
     return [row for (row,) in cur]
 

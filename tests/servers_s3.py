@@ -29,7 +29,7 @@ class MinioServer:
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._port = free_port()
 
     @property
     def endpoint(self) -> str:
@@ -130,7 +130,7 @@ def _settings(endpoint: str, bucket: str, access_key: str, secret_key: str) -> S
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

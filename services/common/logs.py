@@ -37,7 +37,9 @@ def configure(settings: LogSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level)
-    for noisy in ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "kombu", "celery.redirected"):
+    # Only its PDU classes are used, and what they find wrong is raised as well and answered.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    for noisy in ("pydicom", "botocore", "boto3", "urllib3", "kombu", "celery.redirected"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
 

@@ -127,7 +127,14 @@ class CatalogWriter(Protocol):
     """The changes that the table of contents takes.  Each is safe to repeat and to reorder."""
 
     def upsert(self, records: Sequence[InstanceRecord]) -> Sequence[IndexedInstance]:
-        """Make instances findable, in one transaction; gives those whose served bytes are new."""
+        """Make instances findable, in one transaction.
+
+        Gives those that serve a record's bytes and that nothing was derived from yet: those whose bytes
+        are new, and those of an earlier call that ended before its news got out.
+
+        Raises:
+            InvalidInstance: a record cannot be kept; none of them was.
+        """
 
     def record_rendition(self, rendition: Rendition) -> None:
         """Note a rendition, or why there is none, beside the instance it was made from."""

@@ -66,7 +66,10 @@ Alternative = Equals | OneOf | Like | NameLike | Between
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyOf:
-    """Multiple value matching (PS3.4 C.2.2.2.7): the attribute meets at least one of `alternatives`."""
+    """Multiple value matching (PS3.4 C.2.2.2.7): the attribute meets at least one of `alternatives`.
+
+    An alternative may be of another attribute of the same level: a patient's name or ID.
+    """
 
     attribute: Attribute
     alternatives: tuple[Alternative, ...]

@@ -92,13 +92,14 @@ def best_form(location: Location, accepted: Sequence[str]) -> Form:
     """The form of an instance for a receiver that takes `accepted`, best first.
 
     Of the original and its JPEG 2000 rendition the one whose transfer syntax the receiver names first
-    goes, untouched, and the original where it takes anything.  Where it takes neither, the original is
-    converted to the first uncompressed transfer syntax that it takes.
+    goes, untouched; the original where it takes anything, and where both are JPEG 2000.  Where it takes
+    neither, the original is converted to the first uncompressed transfer syntax that it takes.
 
     Raises:
         NotAcceptable: the receiver takes nothing that the instance can be given in.
     """
-    if tuple(accepted) == ANY:
+    is_jpeg2000 = location.transfer_syntax_uid in RENDERED_IN
+    if tuple(accepted) == ANY or (is_jpeg2000 and location.transfer_syntax_uid in accepted):
         return Form(transfer_syntax_uid=location.transfer_syntax_uid, data_set=location.data_set)
     stored = _stored_forms(location)
     for uid in accepted:

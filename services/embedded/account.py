@@ -63,7 +63,8 @@ def make_private(folder: Path, account: Account) -> None:
     try:
         _make_private(folder, account)
     except OSError as exc:
-        raise Unavailable(f"{folder} cannot be made private: {exc.strerror}") from exc
+        hint = "; where root has few rights, run this as an ordinary user" if account.dropped else ""
+        raise Unavailable(f"{folder} cannot be made private: {exc.strerror}{hint}") from exc
 
 
 def _make_private(folder: Path, account: Account) -> None:

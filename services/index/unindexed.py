@@ -7,10 +7,11 @@ frozen between its PUT and its message.  The full one goes through everything, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from prometheus_client import Counter, Gauge
 
@@ -31,6 +32,7 @@ _RECENT, _FULL = "originals.recent", "originals.full"
 _PREFIX = f"{Area.ORIGINALS}/"
 _PAGE = 1000
 _BATCH = 50
+_PAGES_BETWEEN_NOTES = 100
 _READERS = 8
 _log = logs.get(__name__)
 _OLDEST = Gauge(
@@ -79,47 +81,58 @@ class Unindexed:
         """Examine everything since the watermark, and move it up."""
         self._oldest = None
         self._outstanding.settle(self._catalog.missing)
-        mark = self._watermarks.watermark(_RECENT)
+        reached = mark = self._watermarks.watermark(_RECENT)
         try:
-            reached = self._walk(mark, go_on, pages=None)
+            for pages, reached in enumerate(self._walk(mark, go_on)):
+                if pages % _PAGES_BETWEEN_NOTES == 0:
+                    mark = self._move_up(mark, reached)
+            self._move_up(mark, reached)
         finally:
             self._report()
-        waiting = self._outstanding.first
-        new_mark = min(
-            reached,
-            self._before(self._ages.settled),
-            reached if waiting is None else keys.before(keys.received_at(waiting)),
-        )
-        if new_mark > mark:
-            self._watermarks.set_watermark(_RECENT, new_mark)
 
     def sweep_some(self, go_on: GoOn, pages: int) -> bool:
         """Go on with the full pass for so many pages; says whether that was the end of it."""
         mark = self._watermarks.watermark(_FULL)
         try:
-            reached = self._walk(mark, go_on, pages=pages)
+            *_, reached = islice(self._walk(mark, go_on), pages + 1)
         finally:
             self._report()
         ended = reached >= self._before(self._ages.settled)
         self._watermarks.set_watermark(_FULL, "" if ended else reached)
         return ended
 
-    def _walk(self, after: str, go_on: GoOn, *, pages: int | None) -> str:
-        """Examine the keys greater than `after`, but the youngest; gives the last one that is dealt with."""
+    def _move_up(self, mark: str, reached: str) -> str:
+        """Set the watermark, now `mark`, to what is dealt with for good; gives where it is then."""
+        waiting = self._outstanding.first
+        final = min(
+            reached,
+            self._before(self._ages.settled),
+            reached if waiting is None else keys.before(keys.received_at(waiting)),
+        )
+        if final <= mark:
+            return mark
+        self._watermarks.set_watermark(_RECENT, final)
+        return final
+
+    def _walk(self, after: str, go_on: GoOn) -> Iterator[str]:
+        """Examine the keys greater than `after`, but the youngest; gives `after`, and with each page how far
+        it has come."""
+        yield after
         end = self._before(self._ages.youngest)
-        while pages != 0 and go_on():
+        while go_on():
             page = [s for s in self._store.list(_PREFIX, after=after, limit=_PAGE) if s.key < end]
-            reached = self._examine(page)
-            if reached is not None:
-                return max(after, reached)
+            no_room_from = self._examine(page)
+            if no_room_from is not None:
+                yield max(after, no_room_from)
+                return
             if len(page) < _PAGE:
-                return max(after, end)
+                yield max(after, end)
+                return
             after = page[-1].key
-            pages = None if pages is None else pages - 1
-        return after
+            yield after
 
     def _examine(self, page: Sequence[BlobStat]) -> str | None:
-        """Tell of what the catalog lacks; gives the last key dealt with where there is no room for more."""
+        """Tell of what the catalog lacks; gives how far that went where there is no room for more."""
         missing = self._catalog.missing(stat.key for stat in page) if page else set()
         lacking = [s for s in page if s.key in missing and s.key not in self._outstanding]
         for start in range(0, len(lacking), _BATCH):

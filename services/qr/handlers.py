@@ -154,6 +154,7 @@ def _responses(
     After a cancel the sub-operation that runs is waited for, and no other begins.
     """
     started = time.monotonic()
+    last = progress.final
     with closing(ended):
         for sub in ended:
             if sub is not None:
@@ -162,14 +163,15 @@ def _responses(
             if not stop:
                 yield progress.pending()
             if sub is not None and (stop or cancelled()):
-                yield progress.cancelled()
-                return
+                last = progress.cancelled
+                break
     _log.info(
         "retrieved",
         service=service,
         instances=progress.total,
+        remaining=progress.remaining,
         failed=progress.failed,
         reasons=dict(progress.reasons),
         duration_ms=round((time.monotonic() - started) * 1000),
     )
-    yield progress.final()
+    yield last()

@@ -20,6 +20,7 @@ _ABOUT_THE_QUESTION = frozenset(
     (
         QUERY_RETRIEVE_LEVEL,
         SPECIFIC_CHARACTER_SET,
+        0x00080053,  # Query/Retrieve View
         0x00080054,  # Retrieve AE Title
         0x00080056,  # Instance Availability
         0x00080201,  # Timezone Offset From UTC

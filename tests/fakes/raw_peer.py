@@ -131,6 +131,11 @@ class RawPeer:
         assert raw and raw[0] == 4 and raw[11] == 3, raw[:12]
         return messages.decode(raw[12:])
 
+    def drain(self) -> None:
+        """Read whatever comes until the end of the connection."""
+        while not self.is_closed():
+            continue
+
     def is_closed(self) -> bool:
         """Whether the other side has closed; waits for it."""
         try:

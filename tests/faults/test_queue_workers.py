@@ -36,7 +36,7 @@ def test_a_task_that_kills_its_worker_is_quarantined_and_its_neighbours_are_not(
     for number in (1, 2, 3):
         bus.publish(instances_stored(number))
     with running_worker(fresh_redis, tmp_path) as worker:
-        wait_for(lambda: FolderQuarantine(tmp_path).entries(), what="the quarantine")
+        wait_for(lambda: FolderQuarantine(tmp_path).entries(), 60, "the quarantine")
         wait_for(lambda: done(tmp_path) == {"1", "3"} and bus.depth("index") == 0)
         (entry,) = FolderQuarantine(tmp_path).entries()
         assert (entry.kind, entry.reason) == (INDEX_TASK, "was begun 3 times and never ended")
@@ -55,7 +55,7 @@ def test_of_a_batch_that_kills_its_worker_only_the_bad_instance_is_quarantined(
     (tmp_path / "kill-2").touch()
     bus.publish(instances_stored(1, 2, 3))
     with running_worker(fresh_redis, tmp_path):
-        wait_for(lambda: FolderQuarantine(tmp_path).entries() and done(tmp_path) == {"1", "3"})
+        wait_for(lambda: FolderQuarantine(tmp_path).entries() and done(tmp_path) == {"1", "3"}, 60)
     assert len(FolderQuarantine(tmp_path).entries()) == 1
 
 
@@ -66,7 +66,7 @@ def test_a_task_that_hangs_is_killed_at_the_hard_limit_and_quarantined(
     bus.publish(instances_stored(1))
     bus.publish(instances_stored(2))
     with running_worker(fresh_redis, tmp_path, limits={"hard_limit": 1, "visibility": 10}) as worker:
-        wait_for(lambda: FolderQuarantine(tmp_path).entries() and done(tmp_path) == {"2"})
+        wait_for(lambda: FolderQuarantine(tmp_path).entries() and done(tmp_path) == {"2"}, 60)
         assert PATIENT_NAME not in worker.log
     assert len(notes(tmp_path / "begun")) == 3 + 1
 

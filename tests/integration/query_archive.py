@@ -116,10 +116,15 @@ class QueryArchive:
 
     @contextmanager
     def node(
-        self, aet: str, policy: object = None, syntaxes: tuple[str, ...] = ()
+        self,
+        aet: str,
+        policy: object = None,
+        *,
+        syntaxes: tuple[str, ...] = (),
+        receiver: MemoryArchive | None = None,
     ) -> Iterator[MemoryArchive]:
         """A known node that keeps what it is sent."""
-        receiver = MemoryArchive()
+        receiver = receiver or MemoryArchive()
         with listening(receiver.handlers, policy=policy) as running:
             self.nodes.nodes[aet] = Node(
                 aet=aet, host="127.0.0.1", port=running.port, transfer_syntax_uids=syntaxes

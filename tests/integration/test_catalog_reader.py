@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.common.adapters.postgres import Postgres
 from services.common.attributes import BY_KEYWORD
 from services.common.catalog.migrate import migrate
 from services.common.catalog.reader import PostgresCatalogReader
 from services.common.catalog.writer import PostgresCatalogWriter
+from services.common.errors import InvalidQuery
 from services.common.matching import condition
 from services.common.model import BlobRef, InstanceRecord, Level, Recipe, Rendition, RenditionKind
 from services.common.query import Condition, Query, Selection
@@ -70,20 +73,20 @@ def _records() -> list[InstanceRecord]:
 @pytest.fixture(scope="module")
 def shared(postgres: TestPostgres) -> Iterator[PostgresCatalogReader]:
     """A reader of a catalog that no test changes."""
-    settings = postgres.fresh_database()
-    opened = Postgres(settings)
+    database = postgres.fresh_database()
+    opened = Postgres(database)
     migrate(opened)
     PostgresCatalogWriter(opened).upsert(_records())
-    yield PostgresCatalogReader(opened, page_size=2)
+    yield PostgresCatalogReader(opened, page_size=2, location_page_size=3)
     opened.close()
-    postgres.drop(settings)
+    postgres.drop(database)
 
 
 @pytest.fixture
 def reader(catalog: Postgres) -> PostgresCatalogReader:
     """A reader of a catalog for this test alone."""
     PostgresCatalogWriter(catalog).upsert(_records())
-    return PostgresCatalogReader(catalog, page_size=2)
+    return PostgresCatalogReader(catalog, page_size=2, location_page_size=3)
 
 
 def asked(fuzzy: bool = False, **keys: str) -> tuple[Condition, ...]:
@@ -194,6 +197,28 @@ def test_fuzzy_names_are_words(shared: PostgresCatalogReader) -> None:
     assert names("jurg") == ["1.4"]
     assert names("太") == ["1.3"]
     assert names("hn") == []
+
+
+KEYS = st.text(alphabet="*?%_\\\\'\"=^-.:0159aZé山\u3099\ud800\0 ", max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    keys=st.dictionaries(st.sampled_from(sorted(BY_KEYWORD)), KEYS, min_size=1, max_size=4),
+    fuzzy=st.booleans(),
+)
+def test_any_key_is_answered_or_refused(
+    shared: PostgresCatalogReader, keys: dict[str, str], fuzzy: bool
+) -> None:
+    try:
+        conditions = asked(fuzzy=fuzzy, **keys)
+    except InvalidQuery as refusal:
+        assert refusal.tag in {BY_KEYWORD[keyword].tag for keyword in keys}
+        return
+    for level in Level:
+        query = Query(level=level, conditions=conditions)
+        assert shared.count(query) == len(list(shared.find(query)))
+    shared.locate(Selection(conditions=conditions))
 
 
 def test_values_of_the_levels_above_come_along(shared: PostgresCatalogReader) -> None:

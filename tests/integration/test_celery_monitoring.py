@@ -80,7 +80,7 @@ def test_events_and_logs_show_a_summary_alone(
         order = {"events": True, "log_level": "DEBUG", "limits": limits}
         with running_worker(fresh_redis, tmp_path, **order) as worker:
             bus.publish(event)
-            wait_for(lambda: notes(tmp_path / "done") or FolderQuarantine(tmp_path).entries())
+            wait_for(lambda: notes(tmp_path / "done") or FolderQuarantine(tmp_path).entries(), 60)
             wait_for(lambda: "task-succeeded" in monitor.kinds())
             assert worker.stop() == 0
     shown = json.dumps(monitor.seen, default=repr)

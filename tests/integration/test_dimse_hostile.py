@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import struct
@@ -10,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
+import structlog
 
-from services.common.dimse import messages
+from services.common.dimse import connection, messages
 from services.common.dimse.acceptor import Response
 from services.common.dimse.messages import Command
 from services.common.settings import DicomSettings
@@ -383,18 +386,23 @@ def test_500_peers_that_vanish_leave_nothing(running: Running) -> None:
     assert resident_bytes() - memory < 8 * 2**20
 
 
-def test_thousands_of_bare_connects_leave_memory_and_threads_flat(running: Running) -> None:
+def test_thousands_of_bare_connects_leave_memory_and_threads_flat(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def knock(count: int) -> None:
         for _ in range(count // 50):
             for sock in [running.connect() for _ in range(50)]:
                 sock.close()
         wait_until(lambda: threads() == before)
 
+    # As in a service: a probe is a debug line, which is not kept (here it would be, as captured output).
+    quiet = structlog.make_filtering_bound_logger(logging.INFO)
+    monkeypatch.setattr(connection, "_log", structlog.wrap_logger(None, wrapper_class=quiet))
     before = threads()
-    knock(500)
+    knock(2000)
     gc.collect()
     memory, descriptors = resident_bytes(), open_descriptors()
-    knock(2500)
+    knock(3000)
     gc.collect()
     assert resident_bytes() - memory < 2 * 2**20
     assert open_descriptors() <= descriptors + 2
@@ -436,6 +444,39 @@ def test_a_slow_sender_slows_nobody_else(running: Running) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def damaged(random: Random, stream: bytes, spared: int) -> bytes:
+    """`stream` with some bytes changed, taken out or put in, after the first `spared`."""
+    data = bytearray(stream)
+    for _ in range(random.choice((1, 1, 2, 5))):
+        at = random.randrange(spared, len(data))
+        count = random.randrange(1, 8)
+        match random.randrange(4):
+            case 0:
+                del data[at : at + count]
+            case 1:
+                data[at:at] = random.randbytes(count)
+            case _:
+                data[at] = random.choice((0, 1, 2, 3, 4, 5, 7, 255, random.randrange(256)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_streams_end_in_an_answer_and_nothing_else(running: Running, seed: int) -> None:
+    random = Random(seed)
+    request = associate_rq()
+    data_set = pdv(3, bytes(200), command=False)
+    stream = request + p_data(pdv(3, STORE, command=True), data_set) + echo_rq() + find_rq() + RELEASE_RQ
+    for number in range(150):
+        with raw_peer(running.port) as peer:
+            try:
+                peer.send(damaged(random, stream, len(request) * (number % 2)))
+                peer.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                continue  # it has answered and closed before all was sent
+            peer.drain()
+    wait_until(lambda: threads() == 0 and running.slots.taken == 0)
 
 
 def threads() -> int:

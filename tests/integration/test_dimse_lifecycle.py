@@ -287,7 +287,7 @@ def serve(index):
     serve_until_terminated(acceptor, listening)
 
 print("port", listening.getsockname()[1], flush=True)
-run_processes(2, serve, died=slots.clear)
+run_processes(2, serve, died=slots.clear, ending=listening.close)
 print("ended", flush=True)
 """
 
@@ -379,6 +379,28 @@ def test_a_dead_processs_places_are_free_again(fleet: Fleet) -> None:
         sock.close()
 
 
+TOLD_EARLY = r"""
+import os, signal, time
+from services.common.dimse.listener import run_processes
+
+def serve(index):
+    if index == 0:
+        os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+
+run_processes(8, serve)
+"""
+
+
+def test_told_to_end_while_it_starts_it_ends() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for _ in range(3):
+        assert (
+            subprocess.run([sys.executable, "-c", TOLD_EARLY], cwd=root, timeout=20, check=False).returncode
+            == 0
+        )
+
+
 CRASHING = r"""
 import os
 from services.common import logs
@@ -423,6 +445,27 @@ def test_sigterm_ends_all_with_0(fleet: Fleet) -> None:
     assert fleet.program.wait(10) == 0
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", fleet.port), timeout=2)
+
+
+def test_nobody_is_left_waiting_while_a_pod_drains(fleet: Fleet) -> None:
+    fleet.child(), fleet.child()
+    with raw_peer(fleet.port) as peer:
+        peer.associate()
+        fleet.program.send_signal(signal.SIGTERM)
+        wait_until(lambda: not connects(fleet.port), seconds=3.0)
+        peer.send(echo_rq())
+        assert peer.command().status == 0
+        peer.send(RELEASE_RQ)
+        assert peer.read() == RELEASE_RP
+    assert fleet.line() == "ended"
+
+
+def connects(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_children_do_not_outlive_a_killed_parent(fleet: Fleet) -> None:

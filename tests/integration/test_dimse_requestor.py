@@ -200,6 +200,11 @@ def test_nobody_there() -> None:
         associate(Node(aet="THERE", host="no.such.invalid", port=104), CONTEXTS, own_aet="GANTRY")
 
 
+def test_a_title_that_cannot_be_asked_for() -> None:
+    with listening(MemoryArchive().handlers) as running, pytest.raises(Unavailable, match="title"):
+        associate(Node(aet="NO\\WAY", host="127.0.0.1", port=running.port), CONTEXTS, own_aet="GANTRY")
+
+
 @contextlib.contextmanager
 def raw_node(behave: Callable[[RawPeer], None]) -> Iterator[Node]:
     """A node that behaves as it is told, for one association."""

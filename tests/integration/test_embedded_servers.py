@@ -16,7 +16,8 @@ from tests.servers import TestPostgres, connect
 def _ask(settings: PostgresSettings, question: str) -> tuple[object, ...]:
     with closing(connect(settings)) as connection, connection.cursor() as cursor:
         cursor.execute(question)
-        row: tuple[object, ...] = cursor.fetchone()
+        row = cursor.fetchone()
+        assert row
         return row
 
 

@@ -103,12 +103,19 @@ def test_a_statement_that_takes_too_long_is_ended(fresh_postgres: PostgresSettin
 def test_a_read_only_transaction_writes_nothing_and_the_next_may(fresh_postgres: PostgresSettings) -> None:
     pool = Postgres(fresh_postgres.model_copy(update={"pool_size": 1}))
     with (
-        pytest.raises(psycopg2.errors.ReadOnlySqlTransaction),
+        pytest.raises(Unavailable, match="ReadOnlySqlTransaction"),
         pool.transaction(read_only=True) as cur,
     ):
         cur.execute("CREATE TABLE made (id int)")
     with pool.transaction() as cur:
         cur.execute("CREATE TABLE made (id int)")
+    pool.close()
+
+
+def test_a_database_that_was_not_migrated_is_unavailable(fresh_postgres: PostgresSettings) -> None:
+    pool = Postgres(fresh_postgres)
+    with pytest.raises(Unavailable, match="not ready"), pool.transaction() as cur:
+        cur.execute("SELECT FROM study")
     pool.close()
 
 

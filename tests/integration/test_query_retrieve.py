@@ -17,7 +17,10 @@ from pynetdicom import AE, build_context, build_role, evt
 
 from services.common.adapters.postgres import Postgres
 from services.common.catalog.migrate import migrate
+from services.common.dimse.acceptor import AcceptedContext, AssociationLost, Command
+from services.common.dimse.lane import Ending
 from services.common.pixels.pool import CodecPool
+from tests.fakes.dimse_archive import MemoryArchive, Stored
 from tests.integration.query_archive import QueryArchive, TakesOnly
 from tests.servers import TestPostgres
 
@@ -207,8 +210,11 @@ def test_one_context_with_ten_syntaxes_still_gets_everything(archive: QueryArchi
             assert (pixels(syntax, data_set) == pixels(stored_syntax, original)).all()
 
 
-def test_each_syntax_in_a_context_of_its_own_gets_everything_as_it_is(archive: QueryArchive) -> None:
-    stored = {instance.transfer_syntax_uid for instance in archive.taken.values()}
+@pytest.mark.parametrize("backwards", [False, True])
+def test_each_syntax_in_a_context_of_its_own_gets_everything_as_it_is(
+    archive: QueryArchive, backwards: bool
+) -> None:
+    stored = sorted({i.transfer_syntax_uid for i in archive.taken.values()}, reverse=backwards)
     responses, received = get(archive, {uid: [[syntax] for syntax in stored] for uid in classes(archive)})
     assert responses[-1][0].Status == 0x0000
     assert received == {uid: as_stored(archive, uid) for uid in archive.taken}
@@ -278,6 +284,25 @@ def test_a_class_that_the_node_refuses_fails_and_the_rest_goes(archive: QueryArc
     refused = {uid for uid, stored in archive.taken.items() if stored.sop_class_uid == mr}
     assert (responses[-1][0].Status, responses[-1][0].NumberOfFailedSuboperations) == (0xB000, len(refused))
     assert {s.command.sop_instance_uid for s in receiver.stored} == archive.taken.keys() - refused
+
+
+class DiesOnce(MemoryArchive):
+    """A node whose first association is gone at its third object."""
+
+    def begin(self, association: Any, command: Command, context: AcceptedContext) -> Any:
+        if len(self.stored) == 2 and len(self.aborted) == 0:
+            self.aborted.append(Stored(command, context))
+            association.dialogue.lane.abort()
+            raise AssociationLost("it dies", Ending.ABORTED_BY_PEER)
+        return super().begin(association, command, context)
+
+
+def test_a_node_that_dies_in_the_middle_still_gets_everything(archive: QueryArchive) -> None:
+    with archive.node("DYING", receiver=DiesOnce()) as receiver:
+        responses = move(archive, "DYING")
+    assert (responses[-1][0].Status, responses[-1][0].NumberOfFailedSuboperations) == (0x0000, 0)
+    assert [stored.command.sop_instance_uid for stored in receiver.aborted] != []
+    assert {stored.command.sop_instance_uid for stored in receiver.stored} == archive.taken.keys()
 
 
 def test_a_move_to_nobody(archive: QueryArchive) -> None:

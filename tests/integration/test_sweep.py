@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pydicom.data
 import pytest
 import redis as redis_client
 
@@ -249,6 +250,30 @@ def test_what_redis_forgot_is_indexed_without_anybodys_help(
                 assert process.wait(20) == 0
     (entry,) = archive.quarantine.entries()
     assert entry.kind == SWEEP_TASK
+
+
+def test_what_transcode_never_heard_of_gets_its_renditions(
+    archive: Archive, environment: dict[str, str], catalog_settings: PostgresSettings
+) -> None:
+    source = Source(route=Route.DIMSE, calling_aet="CT1", called_aet="GANTRY")
+    intake = Intake(archive.store, RememberingPublisher(), archive.quarantine)
+    with Path(pydicom.data.get_testdata_file("CT_small.dcm")).open("rb") as image:  # type: ignore[arg-type]
+        archive.index(intake.accept_file(image, source))
+    environment |= {"GANTRY_SWEEP__RENDITION_AFTER": "0", "GANTRY_TRANSCODE__PROCESSES": "1"}
+    log = archive.root / "log"
+
+    def kinds() -> set[tuple[str, bool]]:
+        with closing(connect(catalog_settings)) as connection, connection.cursor() as cur:
+            cur.execute("SELECT kind, key IS NOT NULL FROM rendition")
+            return set(cur.fetchall())
+
+    with (
+        service("services.index.sweep", environment, log),
+        service("services.transcode", environment, log) as transcode,
+    ):
+        wait_for(lambda: kinds() == {("thumbnail", True), ("jpeg2000", True)}, 40, "the renditions")
+        transcode.send_signal(signal.SIGTERM)
+        assert transcode.wait(20) == 0
 
 
 def test_the_sweeper_waits_for_postgres_and_goes_on_after_it(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -33,6 +35,7 @@ class CeleryBus:
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
         self._app = functools.cache(self._sender)
+        _open_in_this_process.add(self)
 
     def publish(self, event: Event) -> None:
         """Hand the event to its queue; monitoring sees its summary in place of its content."""
@@ -59,6 +62,10 @@ class CeleryBus:
         """Give up the connections."""
         for queue in ("index", "transcode"):
             self._app(queue).close()
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave the connections and their locks to the process that made them."""
         self._app.cache_clear()
 
     def _sender(self, queue: str) -> Celery:
@@ -71,6 +78,17 @@ class CeleryBus:
                 "max_retries": 0,
             },
         )
+
+
+_open_in_this_process: weakref.WeakSet[CeleryBus] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for bus in _open_in_this_process:
+        bus.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def queue_app(queue: str, settings: RedisSettings, transport_options: Mapping[str, object]) -> Celery:

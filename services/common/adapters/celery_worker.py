@@ -27,6 +27,7 @@ from kombu.transport import virtual
 from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus, queue_app
 from services.common.errors import Unavailable
+from services.common.parent import die_with_parent
 from services.common.settings import RedisSettings
 
 Task = Callable[[str], bool]
@@ -36,6 +37,7 @@ EXIT_STALLED = 75
 """The exit status of a worker that took nothing from a queue that was not empty."""
 
 _BROKER_TIMEOUT_SECONDS = 5.0
+_REAP_SECONDS = 0.5
 _log = logs.get(__name__)
 
 
@@ -109,6 +111,7 @@ def run_worker(app: Celery, bus: CeleryBus, limits: WorkerLimits, processes: int
     handlers = (
         (signals.setup_logging, _quieten),
         (signals.task_received, watch.on_taken),
+        (signals.worker_process_init, lambda **_: die_with_parent(signal.SIGKILL)),
         (signals.worker_ready, watch.on_ready),
         (signals.worker_shutting_down, watch.on_stop),
     )
@@ -189,8 +192,10 @@ class _Watch:
         self._last_sign = time.monotonic()
         self._ended = threading.Event()
 
-    def on_ready(self, **_: Any) -> None:
-        """Watch from now on, in a thread."""
+    def on_ready(self, sender: Any, **_: Any) -> None:
+        """Watch from now on, in a thread; `sender` is Celery's consumer."""
+        # The pool notices a dead child when its pipe closes, or (where it cannot be reaped yet) 5 s later.
+        sender.hub.call_repeatedly(_REAP_SECONDS, sender.pool.maintain_pool)
         self._last_sign = time.monotonic()
         threading.Thread(target=self._watch, name="worker-watch", daemon=True).start()
 

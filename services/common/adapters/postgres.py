@@ -193,6 +193,14 @@ def _has_ended(session: connection) -> bool:
     return bool(poll.poll(0))
 
 
+_NOT_READY = (
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.UndefinedColumn,
+    psycopg2.errors.ReadOnlySqlTransaction,
+)
+"""What is said by a server whose schema has not been migrated yet, or that has become a standby."""
+
+
 @contextmanager
 def _wrapped() -> Iterator[None]:
     """Raise psycopg2's complaints about the server, and only those, as kinds of our own."""
@@ -202,6 +210,8 @@ def _wrapped() -> Iterator[None]:
         raise LostRace(f"PostgreSQL ended a transaction: {exc.pgcode}") from exc
     except psycopg2.errors.ProgramLimitExceeded:
         raise
+    except _NOT_READY as exc:
+        raise Unavailable(f"PostgreSQL is not ready: {type(exc).__name__} {exc.pgcode}") from exc
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
         reason = f"{type(exc).__name__} {exc.pgcode or ''}".rstrip()
         raise Unavailable(f"PostgreSQL does not answer: {reason}") from exc

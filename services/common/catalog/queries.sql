@@ -264,3 +264,16 @@ SELECT o.key
 
 -- name: forget_other_original
 DELETE FROM other_original WHERE key = %(key)s
+
+-- The pages'.
+
+-- name: latest_arrivals
+SELECT s.study_instance_uid, s.patient_name, s.patient_id, s.study_description, s.modalities,
+       s.number_of_instances, s.last_received_at, came.sources
+  FROM (SELECT * FROM study WHERE number_of_instances > 0
+         ORDER BY last_received_at DESC, id DESC LIMIT %(limit)s) s
+ CROSS JOIN LATERAL (
+       SELECT array_agg(DISTINCT coalesce(nullif(i.calling_aet, ''), i.route)) AS sources
+         FROM series r JOIN instance i ON i.series = r.id
+        WHERE r.study = s.id AND i.deleted_at IS NULL) came
+ ORDER BY s.last_received_at DESC, s.id DESC

@@ -34,9 +34,16 @@ Row = tuple[Any, ...]
 class PostgresCatalogReader:
     """Reads the catalog; between two pages it holds no connection."""
 
-    def __init__(self, postgres: Postgres, *, page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self,
+        postgres: Postgres,
+        *,
+        page_size: int = PAGE_SIZE,
+        location_page_size: int = LOCATION_PAGE_SIZE,
+    ) -> None:
         self._postgres = postgres
         self._page_size = page_size
+        self._location_page_size = location_page_size
 
     def find(self, query: Query) -> Iterator[Match]:
         """Every match, in the order that `compile` gives the level."""
@@ -64,7 +71,7 @@ class PostgresCatalogReader:
         """The instances selected, each with the renditions made of the bytes that are served."""
         located: list[Location] = []
         after: compile.Position | None = None
-        size = max(self._page_size, LOCATION_PAGE_SIZE)
+        size = self._location_page_size
         while True:
             page = compile.location_page(selection, after=after, size=size)
             with self._postgres.transaction(read_only=True) as cur:

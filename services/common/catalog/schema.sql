@@ -7,7 +7,11 @@
 -- greatest ordinal (the UUIDv7 in its key) that has a value.  `source` is the ordinal of most of a row's
 -- values; `older_sources` maps the keyword of every other value to its own ordinal.
 --
--- An entity with no live instance keeps its row and is not shown.
+-- An original counts with what it says even after later bytes have replaced it, so that order does not
+-- matter; it counts for nothing in the numbers and sets, which are of live instances.
+--
+-- A row of study or series with no live instance stays and is not shown; a patient's row goes with the last
+-- study that is linked to it.  Text is cut as services/common/catalog/columns.py says.
 
 CREATE TABLE patient (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -18,6 +22,7 @@ CREATE TABLE patient (
     anonymous_study_uid text COLLATE "C" NOT NULL,
     birth_date          text COLLATE "C" NOT NULL,
     sex                 text COLLATE "C" NOT NULL,
+    -- Those of the linked studies.
     patient_name        text COLLATE "C",
     name_folded         text COLLATE "C",
     name_trigrams       text[] COLLATE "C",
@@ -40,7 +45,7 @@ CREATE TABLE study (
     birth_date                text COLLATE "C",
     birth_time                text COLLATE "C",
     sex                       text COLLATE "C",
-    -- Every birth date and sex that an instance of the study stated: two of either are a conflict.
+    -- Every birth date and sex that an original of the study stated: two of either are a conflict.
     stated_birth_dates        text[] COLLATE "C" NOT NULL DEFAULT '{}',
     stated_sexes              text[] COLLATE "C" NOT NULL DEFAULT '{}',
     study_date                text COLLATE "C",
@@ -94,7 +99,8 @@ CREATE TABLE series (
     older_sources              jsonb,
     sop_classes                text[] COLLATE "C" NOT NULL DEFAULT '{}',
     number_of_instances        integer NOT NULL DEFAULT 0,
-    -- The header that the instances' headers are compressed against, itself without compression.
+    -- The header that the instances' headers are compressed against, itself without compression: the first
+    -- 32 KiB of the first that came.
     header_dictionary          bytea,
     UNIQUE (series_instance_uid, study)
 );
@@ -119,7 +125,8 @@ CREATE TABLE instance (
     columns              text COLLATE "C",
     bits_allocated       text COLLATE "C",
     number_of_frames     text COLLATE "C",
-    -- The blob of the served bytes: of all that carry this data set digest the one with the lowest key.
+    -- The blob of the served bytes: of all that hold these bytes in this transfer syntax the one with the
+    -- lowest key.
     bucket               text COLLATE "C" NOT NULL,
     key                  text COLLATE "C" NOT NULL UNIQUE,
     "offset"             bigint NOT NULL,
@@ -138,6 +145,7 @@ CREATE TABLE instance (
     header_form          smallint NOT NULL,
     header_version       smallint NOT NULL,
     header_covers        bigint NOT NULL,
+    -- It lives again when an original comes whose ordinal is greater than `latest`.
     deleted_at           timestamptz
 );
 

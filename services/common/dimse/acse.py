@@ -1,30 +1,27 @@
-"""Association requests and answers on the wire, by pynetdicom's PDU classes (PS3.8 9.3, PS3.7 D.3)."""
+"""Association requests and answers: read, negotiated and written (PS3.8 9.3, PS3.7 D.3)."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_items import (
-    ApplicationContextItem,
-    PresentationContextItemAC,
-    PresentationContextItemRQ,
-    UserInformationItem,
-)
-from pynetdicom.pdu_primitives import (
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
-    SOPClassExtendedNegotiation,
-)
+from pynetdicom.pdu_items import PresentationContextItemAC, PresentationContextItemRQ
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from services.common.dimse import pdu
+from services.common.dimse.associate_pdu import (
+    FIXED_BYTES,
+    application_context,
+    decode,
+    extended_items,
+    invalid,
+    presentation_context,
+    role_items,
+    user_information,
+)
 from services.common.dimse.negotiation import (
     Acceptance,
     AcceptedContext,
@@ -33,20 +30,10 @@ from services.common.dimse.negotiation import (
     RequestedContext,
     UserIdentity,
 )
-from services.common.dimse.pdu import AbortReason, ProtocolViolation
 
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-IMPLEMENTATION_CLASS_UID = "2.25.286530862370131286413420171632957446227"
-IMPLEMENTATION_VERSION_NAME = "GANTRY_0.1"
 MAXIMUM_CONTEXTS = 128
 _SMALLEST_PEER_PDU = 128
 """A peer that takes less than this in a PDU could not take a command set in any sensible count of them."""
-
-_FIXED_BYTES = 74
-_ITEM = struct.Struct(">BxH")
-_KNOWN_ITEMS = (0x10, 0x20, 0x21, 0x50)
-_KNOWN_USER_ITEMS = (0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59)
-_USER_INFORMATION = 0x50
 
 
 class Rejection(Enum):
@@ -80,21 +67,18 @@ def decode_request(raw: bytes, peer_address: tuple[str, int]) -> AssociationRequ
     Raises:
         ProtocolViolation: it cannot be read.
     """
-    decoded = _decode(A_ASSOCIATE_RQ, raw)
+    decoded = decode(A_ASSOCIATE_RQ, raw)
     user = decoded.user_information
     roles = {} if user is None else {str(uid): item for uid, item in user.role_selection.items()}
     extended = {} if user is None else {str(i.uid): bytes(i.app_info or b"") for i in user.ext_neg}
     requested = tuple(_requested(item, roles, extended) for item in decoded.presentation_context)
     if len({context.context_id for context in requested}) != len(requested):
-        raise _invalid("two presentation contexts of one ID")
-    maximum = (user.maximum_length or 0) if user is not None else 0
-    if 0 < maximum < _SMALLEST_PEER_PDU:
-        raise _invalid(f"a maximum length of {maximum}")
+        raise invalid("two presentation contexts of one ID")
     info = AssociationInfo(
         calling_aet=_aet(raw[26:42]),
         called_aet=_aet(raw[10:26]),
         peer_address=peer_address,
-        peer_max_pdu=maximum,
+        peer_max_pdu=_maximum_length(user),
         peer_implementation_uid=str((user and user.implementation_class_uid) or ""),
         peer_implementation_version=str((user and user.implementation_version_name) or ""),
         requested=requested,
@@ -104,7 +88,7 @@ def decode_request(raw: bytes, peer_address: tuple[str, int]) -> AssociationRequ
         info=info,
         protocol_version=decoded.protocol_version,
         application_context=str(decoded.application_context_name or ""),
-        fixed=raw[10:_FIXED_BYTES],
+        fixed=raw[10:FIXED_BYTES],
     )
 
 
@@ -135,9 +119,9 @@ def negotiate(
             transfer_syntax=str(result.transfer_syntax[0]),
             peer_receives=context.scp_role is not False,
         )
-    raw = _encode_answer(items, [*roles.values(), *_extended_items(extended)], maximum_length)
+    raw = _encode_answer(items, [*roles.values(), *extended_items(extended)], maximum_length)
     # PS3.8 9.3.3: the reserved bytes, AE titles among them, come back as they were received.
-    return replace(info, contexts=accepted), raw[:10] + request.fixed + raw[_FIXED_BYTES:]
+    return replace(info, contexts=accepted), raw[:10] + request.fixed + raw[FIXED_BYTES:]
 
 
 def encode_request(
@@ -147,12 +131,12 @@ def encode_request(
     encoded = A_ASSOCIATE_RQ()
     encoded.called_ae_title = called_aet
     encoded.calling_ae_title = calling_aet
-    encoded.variable_items.append(_application_context())
+    encoded.variable_items.append(application_context())
     for context in contexts:
         item = PresentationContextItemRQ()
-        item.from_primitive(_presentation_context(context))
+        item.from_primitive(presentation_context(context))
         encoded.variable_items.append(item)
-    encoded.variable_items.append(_user_information(list(_role_items(contexts)), maximum_length))
+    encoded.variable_items.append(user_information(list(role_items(contexts)), maximum_length))
     return bytes(encoded.encode())
 
 
@@ -174,7 +158,7 @@ def decode_answer(
     Raises:
         ProtocolViolation: it cannot be read, or accepts what was not proposed.
     """
-    decoded = _decode(A_ASSOCIATE_AC, raw)
+    decoded = decode(A_ASSOCIATE_AC, raw)
     user = decoded.user_information
     accepted: dict[int, AcceptedContext] = {}
     for item in decoded.presentation_context:
@@ -183,61 +167,30 @@ def decode_answer(
         proposal = requested.get(item.context_id)
         syntax = str(item.transfer_syntax or "")
         if proposal is None or syntax not in proposal.transfer_syntaxes:
-            raise _invalid(f"context {item.context_id} was accepted but not so proposed")
+            raise invalid(f"context {item.context_id} was accepted but not so proposed")
         accepted[item.context_id] = AcceptedContext(
             context_id=item.context_id, abstract_syntax=proposal.abstract_syntax, transfer_syntax=syntax
         )
-    maximum = (user.maximum_length or 0) if user is not None else 0
-    if 0 < maximum < _SMALLEST_PEER_PDU:
-        raise _invalid(f"a maximum length of {maximum}")
     return replace(
         info,
-        peer_max_pdu=maximum,
+        peer_max_pdu=_maximum_length(user),
         peer_implementation_uid=str((user and user.implementation_class_uid) or ""),
         peer_implementation_version=str((user and user.implementation_version_name) or ""),
         contexts=accepted,
     )
 
 
-def _decode(kind: type, raw: bytes) -> A_ASSOCIATE_RQ | A_ASSOCIATE_AC:
-    decoded = kind()
-    # AE titles are read apart: pynetdicom refuses what real peers send (blanks, other character sets).
-    plain = raw[:10] + b"GANTRY".ljust(16) * 2 + raw[42:_FIXED_BYTES] + b"".join(_known_items(raw))
-    try:
-        decoded.decode(plain)
-    except Exception as exc:
-        # pynetdicom raises whatever a hostile byte hits: KeyError, struct.error, AssertionError, …
-        raise _invalid(f"an unreadable association PDU ({type(exc).__name__})") from exc
-    return decoded
-
-
-def _known_items(raw: bytes) -> Iterator[bytes]:
-    """The variable items that are understood; others shall be ignored (PS3.8 9.3.1)."""
-    for kind, item in _items(raw[_FIXED_BYTES:]):
-        if kind == _USER_INFORMATION:
-            known = b"".join(sub for sub_kind, sub in _items(item[4:]) if sub_kind in _KNOWN_USER_ITEMS)
-            yield _ITEM.pack(kind, len(known)) + known
-        elif kind in _KNOWN_ITEMS:
-            yield item
-
-
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position < len(data):
-        if len(data) - position < _ITEM.size:
-            raise _invalid("an association PDU ends inside an item's header")
-        kind, length = _ITEM.unpack_from(data, position)
-        end = position + _ITEM.size + length
-        if end > len(data):
-            raise _invalid("an item is longer than its association PDU")
-        yield kind, data[position:end]
-        position = end
+def _maximum_length(user: Any) -> int:
+    maximum = int((user and user.maximum_length) or 0)
+    if 0 < maximum < _SMALLEST_PEER_PDU:
+        raise invalid(f"a maximum length of {maximum}")
+    return maximum
 
 
 def _requested(item: Any, roles: Mapping[str, Any], extended: Mapping[str, bytes]) -> RequestedContext:
     context_id = item.presentation_context_id
     if context_id % 2 == 0:
-        raise _invalid(f"a presentation context of ID {context_id}")
+        raise invalid(f"a presentation context of ID {context_id}")
     uid = str(item.abstract_syntax or "")
     role = roles.get(uid)
     return RequestedContext(
@@ -265,7 +218,7 @@ def _negotiate_one(
     context: RequestedContext, answer: Acceptance | None
 ) -> tuple[PresentationContext, Sequence[Any]]:
     """One context by `negotiate_as_acceptor`, in the order of transfer syntaxes that the answer wants."""
-    asked = _presentation_context(context)
+    asked = presentation_context(context)
     if not asked.transfer_syntax:
         asked.result = 0x04
         asked.add_transfer_syntax("1.2.840.10008.1.2")
@@ -290,74 +243,19 @@ def _negotiate_one(
     return results[0], replies
 
 
-def _presentation_context(context: RequestedContext) -> PresentationContext:
-    built = PresentationContext()
-    try:
-        built.context_id = context.context_id
-        built.abstract_syntax = context.abstract_syntax
-        for uid in context.transfer_syntaxes:
-            built.add_transfer_syntax(uid)
-    except ValueError as exc:
-        raise _invalid(f"presentation context {context.context_id} holds no proper UID") from exc
-    return built
-
-
 def _encode_answer(
     results: Sequence[PresentationContext], user_items: Sequence[Any], maximum_length: int
 ) -> bytes:
     encoded = A_ASSOCIATE_AC()
     encoded.reserved_aet = encoded.reserved_aec = "GANTRY"
-    encoded.variable_items.append(_application_context())
+    encoded.variable_items.append(application_context())
     for result in results:
         item = PresentationContextItemAC()
         item.from_primitive(result)
         encoded.variable_items.append(item)
-    encoded.variable_items.append(_user_information(user_items, maximum_length))
+    encoded.variable_items.append(user_information(user_items, maximum_length))
     return bytes(encoded.encode())
-
-
-def _application_context() -> ApplicationContextItem:
-    item = ApplicationContextItem()
-    item.application_context_name = APPLICATION_CONTEXT
-    return item
-
-
-def _user_information(more: Sequence[Any], maximum_length: int) -> UserInformationItem:
-    length = MaximumLengthNotification()
-    length.maximum_length_received = maximum_length
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    item = UserInformationItem()
-    item.from_primitive([length, implementation, version, *more])
-    return item
-
-
-def _extended_items(replies: Mapping[str, bytes]) -> Iterator[SOPClassExtendedNegotiation]:
-    for uid, information in replies.items():
-        item = SOPClassExtendedNegotiation()
-        item.sop_class_uid = uid
-        item.service_class_application_information = information
-        yield item
-
-
-def _role_items(contexts: Sequence[RequestedContext]) -> Iterator[SCP_SCU_RoleSelectionNegotiation]:
-    roles = {
-        context.abstract_syntax: (bool(context.scu_role), bool(context.scp_role))
-        for context in contexts
-        if context.scu_role is not None or context.scp_role is not None
-    }
-    for uid, (scu, scp) in roles.items():
-        item = SCP_SCU_RoleSelectionNegotiation()
-        item.sop_class_uid = uid
-        item.scu_role, item.scp_role = scu, scp
-        yield item
 
 
 def _aet(raw: bytes) -> str:
     return raw.decode("latin-1").strip(" \0")
-
-
-def _invalid(detail: str) -> ProtocolViolation:
-    return ProtocolViolation(detail, AbortReason.INVALID_PARAMETER_VALUE)

@@ -14,6 +14,7 @@ import structlog
 from services.common import logs
 from services.common.dimse import acse, metrics, pdu, proxy
 from services.common.dimse.acse import AssociationRequest, Rejection
+from services.common.dimse.associate_pdu import APPLICATION_CONTEXT
 from services.common.dimse.association import InboundAssociation
 from services.common.dimse.dialogue import Dialogue, ReleaseRequested
 from services.common.dimse.dispatch import dispatch
@@ -155,7 +156,7 @@ class Connection:
         settings, info = self._house.settings, request.info
         if not request.protocol_version & 1:
             return Rejection.PROTOCOL_VERSION
-        if request.application_context != acse.APPLICATION_CONTEXT:
+        if request.application_context != APPLICATION_CONTEXT:
             return Rejection.APPLICATION_CONTEXT
         if settings.check_called_aet and info.called_aet != settings.ae_title.strip():
             return Rejection.CALLED_AET

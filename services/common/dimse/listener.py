@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -17,11 +16,11 @@ from prometheus_client import multiprocess
 
 from services.common import logs
 from services.common.dimse.acceptor import Acceptor
+from services.common.parent import die_with_parent
 
 _log = logs.get(__name__)
 
 BACKLOG = 512
-_PR_SET_PDEATHSIG = 1
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 10.0
@@ -69,9 +68,12 @@ class _Child:
 class _Supervisor:
     """Keeps the children running until it is told to end them."""
 
-    def __init__(self, children: Sequence[_Child], died: Callable[[int], None]) -> None:
+    def __init__(
+        self, children: Sequence[_Child], died: Callable[[int], None], ending: Callable[[], object]
+    ) -> None:
         self._children = children
         self._died = died
+        self._told_to_end = ending
         self._ending = False
 
     def run(self) -> None:
@@ -86,7 +88,9 @@ class _Supervisor:
                 signal.signal(number, handler)
 
     def _end(self, *_: object) -> None:
-        self._ending = True
+        if not self._ending:
+            self._ending = True
+            self._told_to_end()
         for child in self._children:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
@@ -98,6 +102,8 @@ class _Supervisor:
         # Until the child has handlers of its own it must not run the parent's, which kill its siblings.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
+            if self._ending:
+                return
             pid = os.fork()
             if pid == 0:
                 _be_child(child.target, parent)
@@ -120,9 +126,9 @@ class _Supervisor:
                 self._start(child)
 
     def _reap(self, child: _Child) -> None:
-        pid, code = child.pid, os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        pid, child.pid = child.pid, 0
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(child.pidfd)
-        child.pid, child.pidfd = 0, -1
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
         if child.index is not None:
@@ -141,16 +147,18 @@ def run_processes(
     *,
     beside: Sequence[Callable[[], None]] = (),
     died: Callable[[int], None] = lambda _: None,
+    ending: Callable[[], object] = lambda: None,
 ) -> None:
     """Fork `count` children that run ``target(index)``, and one for each of `beside`; supervise them.
 
     A child that dies is started again, soon or with growing pauses; `died(index)` is told before.
-    SIGTERM or SIGINT ends the children by SIGTERM; returns when all have ended.  Children get SIGTERM
-    too when this process dies.  Call it in the main thread of a process that has no other threads.
+    SIGTERM or SIGINT ends the children by SIGTERM; returns when all have ended.  `ending` is called then,
+    in the signal handler: close a listening socket there, or peers go on to connect to nobody.  Children
+    get SIGTERM too when this process dies.  Call it in the main thread of a process without others.
     """
     children = [_Child(target=lambda i=index: target(i), index=index) for index in range(count)]  # type: ignore[misc]
     children += [_Child(target=one, index=None) for one in beside]
-    _Supervisor(children, died).run()
+    _Supervisor(children, died, ending).run()
 
 
 def _longer(pause: float) -> float:
@@ -163,7 +171,7 @@ def _be_child(target: Callable[[], None], parent: int) -> None:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent(signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if os.getppid() == parent:
             target()

@@ -49,4 +49,4 @@ def run_pod(
         finally:
             composition.close()
 
-    run_processes(settings.processes, serve, beside=beside, died=slots.clear)
+    run_processes(settings.processes, serve, beside=beside, died=slots.clear, ending=listening.close)

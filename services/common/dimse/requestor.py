@@ -82,6 +82,9 @@ def associate(
         lane = Lane(sock, network_timeout=timeouts.network, maximum_length=_MAXIMUM_RECEIVED)
         with _protocol(lane):
             info = _negotiate(lane, node, contexts, own_aet, timeouts)
+    except ValueError as exc:
+        sock.close()
+        raise Unavailable(f"{node.aet!r} is no AE title to ask for") from exc
     except BaseException:
         sock.close()
         raise

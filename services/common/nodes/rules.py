@@ -29,9 +29,14 @@ _VERSION = Gauge(
 )
 
 
+MISS_SECONDS = 1.0
+
+
 class StoredNodeRules:
     """The nodes, read again when the last reading is older than `refresh_seconds`.
 
+    A node that is not found is looked for again in rules at most `MISS_SECONDS` old: who has just been
+    added is known at once.
     One thread reads while the others go on with what is in force.  Rules that cannot be read or
     have gone leave those in force and raise an alarm.  Make it after a fork.
     """
@@ -47,7 +52,7 @@ class StoredNodeRules:
         self._refresh_seconds = refresh_seconds
         self._monotonic = monotonic
         self._reading = threading.Lock()
-        self._read_again_at = float("-inf")
+        self._read_at = float("-inf")
         self._document: NodeDocument | None = None
         self._alarm = ""
 
@@ -57,7 +62,9 @@ class StoredNodeRules:
         Raises:
             Unavailable: no rules could ever be read.
         """
-        return self._in_force().nodes.get(significant(aet))
+        title = significant(aet)
+        node = self._in_force(self._refresh_seconds).nodes.get(title)
+        return node or self._in_force(min(MISS_SECONDS, self._refresh_seconds)).nodes.get(title)
 
     def all(self) -> Sequence[Node]:
         """Every node, by AE title.
@@ -65,7 +72,7 @@ class StoredNodeRules:
         Raises:
             Unavailable: no rules could ever be read.
         """
-        nodes = self._in_force().nodes
+        nodes = self._in_force(self._refresh_seconds).nodes
         return [nodes[aet] for aet in sorted(nodes)]
 
     def refresh(self) -> None:
@@ -73,18 +80,19 @@ class StoredNodeRules:
         with self._reading:
             self._read()
 
-    def _in_force(self) -> NodeDocument:
-        if self._monotonic() >= self._read_again_at and self._reading.acquire(
-            blocking=self._document is None
-        ):
+    def _in_force(self, oldest_seconds: float) -> NodeDocument:
+        if self._is_older(oldest_seconds) and self._reading.acquire(blocking=self._document is None):
             try:
-                if self._monotonic() >= self._read_again_at:
+                if self._is_older(oldest_seconds):
                     self._read()
             finally:
                 self._reading.release()
         if self._document is None:
             raise Unavailable("the rules per node could not be read yet")
         return self._document
+
+    def _is_older(self, seconds: float) -> bool:
+        return self._monotonic() - self._read_at >= seconds
 
     def _read(self) -> None:
         try:
@@ -96,7 +104,7 @@ class StoredNodeRules:
                 self._raise_alarm("the rules have gone from the store")
             else:
                 self._take(found)
-        self._read_again_at = self._monotonic() + self._refresh_seconds
+        self._read_at = self._monotonic()
 
     def _take(self, found: NodeDocument) -> None:
         if self._alarm:

@@ -85,6 +85,8 @@ def read(outgoing: Outgoing) -> bytes:
         (JPEG2000, False, (EXPLICIT,), EXPLICIT, "converted"),
         (JPEG2000, False, (JPEG2000_ANY,), JPEG2000_ANY, "original"),
         (JPEG2000_ANY, False, (JPEG2000, EXPLICIT), EXPLICIT, "converted"),
+        (JPEG2000_ANY, True, (JPEG2000, JPEG2000_ANY), JPEG2000_ANY, "original"),
+        (JPEG2000_ANY, True, (JPEG2000,), JPEG2000, "rendition"),
         (JPEG, False, (EXPLICIT, JPEG), JPEG, "original"),
         (RLE, True, (EXPLICIT, JPEG2000), JPEG2000, "rendition"),
         (RLE, True, (IMPLICIT,), IMPLICIT, "converted"),

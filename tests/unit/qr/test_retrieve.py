@@ -15,7 +15,7 @@ from services.common.dimse.negotiation import AcceptedContext, AssociationInfo
 from services.common.dimse.requestor import ProposedContext
 from services.common.errors import InvalidQuery, Unavailable, UnknownNode
 from services.common.model import Location, Node
-from services.common.ports import Buffer
+from services.common.ports import Buffer, EncodedDataSet
 from services.qr import handlers, pace
 from services.qr.handlers import RetrievalHandler
 from services.qr.progress import Progress, Result, SubOperation
@@ -107,12 +107,13 @@ def retrieve(
     raw: bytes = STUDY,
     destination: str = "ARCHIVE",
     cancel_after: int | None = None,
+    converter: MemoryConverter | None = None,
 ) -> list[Response]:
     responses: list[Response] = []
     handler = RetrievalHandler(
         catalog=ScriptedCatalog(locations=locations),
         store=store,
-        converter=MemoryConverter(),
+        converter=converter or MemoryConverter(),
         nodes=Nodes(),
         associate=peer.associate,  # type: ignore[arg-type]
     )
@@ -273,6 +274,23 @@ def test_a_slow_sub_operation_is_not_silence(monkeypatch: pytest.MonkeyPatch) ->
     timer.join()
     assert len([response for response in responses if counts(response) == (2, 0, 0, 0)]) >= 3
     assert (responses[-1].status, responses[-1].completed) == (0x0000, 2)
+
+
+def test_a_slow_conversion_is_not_silence_in_a_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "paced", lambda steps: pace.paced(steps, seconds=0.02))
+    store = MemoryStore()
+    converter = MemoryConverter()
+    convert = converter.convert
+
+    def slowly(location: Location, transfer_syntax_uid: str) -> EncodedDataSet:
+        threading.Event().wait(0.2)
+        return convert(location, transfer_syntax_uid)
+
+    monkeypatch.setattr(converter, "convert", slowly)
+    locations = [located(store, 1, transfer_syntax_uid="1.2.840.10008.1.2")]
+    responses = retrieve("get", Peer(), locations, store, converter=converter)
+    assert len([response for response in responses if counts(response) == (1, 0, 0, 0)]) >= 3
+    assert responses[-1].completed == 1
 
 
 def test_a_peer_that_goes_during_a_get_ends_it() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
-from services.common.dimse import acse
+from services.common.dimse import acse, associate_pdu
 from services.common.dimse.negotiation import Acceptance, AssociationInfo, RequestedContext
 from services.common.dimse.pdu import ProtocolViolation
 
@@ -57,8 +57,8 @@ def test_what_the_requestor_says_of_itself_is_read() -> None:
     info = acse.decode_request(request(context()), PEER).info
     assert (info.calling_aet, info.called_aet, info.peer_address) == ("CT1", "GANTRY", PEER)
     assert info.peer_max_pdu == 4096
-    assert info.peer_implementation_uid == acse.IMPLEMENTATION_CLASS_UID
-    assert info.peer_implementation_version == acse.IMPLEMENTATION_VERSION_NAME
+    assert info.peer_implementation_uid == associate_pdu.IMPLEMENTATION_CLASS_UID
+    assert info.peer_implementation_version == associate_pdu.IMPLEMENTATION_VERSION_NAME
     assert info.requested == (context(),)
 
 
@@ -80,6 +80,12 @@ def test_a_private_sop_class_and_syntax_are_accepted_where_the_policy_says_so() 
     raw = request(context(1, PRIVATE, private_syntax))
     info, _, _ = negotiated(raw, Acceptance(transfer_syntaxes=(private_syntax,)))
     assert info.contexts[1].transfer_syntax == private_syntax
+
+
+def test_a_uid_that_is_not_quite_proper_is_taken_as_it_is() -> None:
+    info, decoded, _ = negotiated(request(context(1, "1.2.03")), Acceptance(transfer_syntaxes=(IMPLICIT,)))
+    assert info.contexts[1].abstract_syntax == "1.2.03"
+    assert [item.result for item in decoded.presentation_context] == [0]
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,22 @@ def test_spaces_at_the_ends_of_a_title_do_not_count_and_case_does(scene: Scene) 
 
 
 def test_another_process_sees_a_change_within_the_refresh_time(scene: Scene) -> None:
+    scene.registry.add(HOROS)
+    assert scene.rules.find("HOROS") == HOROS
+    moved = Node(aet="HOROS", host="10.0.0.8", port=104)
+    scene.registry.replace(moved)
+    scene.now = 9.9
+    assert scene.rules.find("HOROS") == HOROS
+    scene.now = 10.0
+    assert scene.rules.find("HOROS") == moved
+
+
+def test_another_process_finds_a_new_node_within_a_second(scene: Scene) -> None:
     assert scene.rules.find("HOROS") is None
     scene.registry.add(HOROS)
-    scene.now = 9.9
+    scene.now = 0.9
     assert scene.rules.find("HOROS") is None
-    scene.now = 10.0
+    scene.now = 1.0
     assert scene.rules.find("HOROS") == HOROS
 
 
