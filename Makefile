@@ -17,7 +17,7 @@ test: $(VENV)/.dev tools viewer ## Run every test, and say which tools were abse
 	@PATH="$(abspath $(BIN)):$$(sh tests/install_tools.sh --path):$$PATH" $(BIN)/pytest
 
 unit: $(VENV)/.dev ## Run the unit tests alone: seconds, no network
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest -q tests/unit -m "not corpus"
 
 check: $(VENV)/.dev ## Check style, types and the import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports

@@ -39,6 +39,13 @@ def corpus_files(corpus: Path) -> list[Path]:
     return sorted(p for p in corpus.rglob("*") if p.is_file() and p.name != "MANIFEST.tsv")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what walks the corpus, so that `make unit` can do without it."""
+    for item in items:
+        if {"corpus", "corpus_files"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("corpus")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was absent and how to get it."""
     if tools.absent:
