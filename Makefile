@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check tools viewer pins clean
+.PHONY: help run test unit check docs tools viewer pins clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,13 +14,16 @@ run: $(VENV)/.runtime viewer ## Start the whole archive here, in the foreground
 	@$(BIN)/gantry up
 
 test: $(VENV)/.dev tools viewer ## Run every test, and say which tools were absent
-	@PATH="$(abspath $(BIN)):$$(sh tests/install_tools.sh --path):$$PATH" $(BIN)/pytest
+	@PATH="$$PATH:$$(sh tests/install_tools.sh --path)" $(BIN)/pytest -q -n 3 --dist loadfile
 
 unit: $(VENV)/.dev ## Run the unit tests alone: seconds, no network
 	@$(BIN)/pytest -q tests/unit -m "not corpus"
 
 check: $(VENV)/.dev ## Check style, types and the import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
+
+docs: $(VENV)/.runtime ## Make the tables in the documents anew from the code
+	@$(BIN)/python -m docs.generate
 
 tools: ## Install the tools that the tests drive (as root), or say how to
 	@sh tests/install_tools.sh

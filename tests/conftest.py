@@ -46,6 +46,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("corpus")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that started this one, where there is one, what was absent here."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["absent"] = tools.absent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Gather what was absent in a process that ran tests."""
+    tools.absent.update(getattr(node, "workeroutput", {}).get("absent", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was absent and how to get it."""
     if tools.absent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,21 @@ def report_absent(name: str) -> None:
 
 def find_tool(name: str) -> Path:
     """Where the program is, by ``GANTRY_TEST_<NAME>`` or on the path; skips the test where it is absent."""
-    found = os.environ.get(f"GANTRY_TEST_{name.upper()}") or shutil.which(name)
+    found = os.environ.get(f"GANTRY_TEST_{name.upper()}") or shutil.which(name, path=_search_path())
     if found is None:
         report_absent(name)
         pytest.skip(f"{name} is absent")
     return Path(found)
 
 
+def _search_path() -> str:
+    """Where programs are looked for: not beside this Python, for pynetdicom has a storescu of its own."""
+    own = str(Path(sys.executable).parent)
+    return os.pathsep.join(folder for folder in os.get_exec_path() if folder != own)
+
+
 def find_corpus() -> Path | None:
-    """The folder of real and hostile files: ``GANTRY_TEST_CORPUS``, else ``shared/corpus`` beside the repo."""
+    """Real and hostile files: the folder ``GANTRY_TEST_CORPUS``, else ``shared/corpus`` beside the repo."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "corpus"
     folder = Path(os.environ.get("GANTRY_TEST_CORPUS", beside))
     return folder if (folder / "MANIFEST.tsv").is_file() else None
