@@ -1,0 +1,86 @@
+"""Errors as HTTP answers: problem documents (RFC 9457), with the code that the kind of error decides."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from services.common import logs
+from services.common.errors import (
+    BlobMissing,
+    GantryError,
+    InvalidInstance,
+    InvalidQuery,
+    NotAcceptable,
+    NotFound,
+    Unavailable,
+    UnknownNode,
+)
+
+RETRY_AFTER_SECONDS = 5
+
+_STATUS: dict[type[GantryError], HTTPStatus] = {
+    InvalidInstance: HTTPStatus.BAD_REQUEST,
+    InvalidQuery: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    UnknownNode: HTTPStatus.NOT_FOUND,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    BlobMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_log = logs.get(__name__)
+
+
+def status_of(error: GantryError) -> HTTPStatus:
+    """The HTTP code of an error, by its kind."""
+    return next(
+        (status for kind, status in _STATUS.items() if isinstance(error, kind)),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem document."""
+    return JSONResponse(
+        {"title": HTTPStatus(status).phrase, "status": status, "detail": detail},
+        status_code=status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document."""
+
+    @app.exception_handler(GantryError)
+    async def gantry_error(request: Request, error: GantryError) -> JSONResponse:
+        status = status_of(error)
+        if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("request_failed", path=request.url.path, kind=type(error).__name__, detail=str(error))
+        retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, Unavailable) else None
+        return problem(status, str(error), retry)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(HTTPStatus.BAD_REQUEST, f"{where}: {first['msg']}")
+
+    @app.exception_handler(ClientDisconnect)
+    async def client_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        # Nobody reads it; without it what is no fault of ours were logged as one.
+        return problem(HTTPStatus.BAD_REQUEST, "the request ended early")
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something that was not foreseen went wrong")
