@@ -3,6 +3,8 @@ window.config = {
   routerBasename: '/viewer',
   extensions: [],
   modes: [],
+  // No guided tour laid over the first picture.
+  customizationService: [{ 'ohif.tours': { $set: [] } }],
   showStudyList: true,
   showWarningMessageForCrossOrigin: false,
   showCPUFallbackMessage: false,
