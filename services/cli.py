@@ -9,17 +9,22 @@ import os
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from services.common.errors import GantryError, UnknownNode
-from services.common.settings import CommonSettings
+from services.common.errors import GantryError, Unavailable, UnknownNode
+from services.common.settings import CommonSettings, LogSettings
 
 if TYPE_CHECKING:
     from services.common.nodes import NodeRegistry
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # they would show what variables hold, patient data too
     help="A PACS that a hospital runs as a fleet of small services.",
 )
 nodes_app = typer.Typer(no_args_is_help=True, help="The remote AEs that this archive knows.")
@@ -36,6 +42,8 @@ app.add_typer(nodes_app, name="nodes")
 app.add_typer(quarantine_app, name="quarantine")
 
 _out = Console(highlight=False)
+_errors = Console(highlight=False, stderr=True)
+_MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _FileDescriptor = Annotated[int | None, typer.Option(help="Serve on this inherited listening socket.")]
 
 
@@ -45,6 +53,9 @@ def main() -> None:
         app()
     except GantryError as error:
         sys.exit(f"gantry: {error}")
+    except SettingsError as error:
+        example = "GANTRY_HTTP__ALLOWED_HOSTS='[\"pacs\"]'"
+        sys.exit(f"gantry: {error}: a list is written as JSON, such as {example}")
     except ValidationError as error:
         first = error.errors()[0]
         name = "GANTRY_" + "__".join(str(part) for part in first["loc"]).upper()
@@ -55,11 +66,15 @@ def main() -> None:
 def up() -> None:
     """Run the whole archive on this machine, in the foreground."""
     settings = CommonSettings()
-    counts = settings.data_dir.expanduser().absolute() / "run" / "metrics"
-    settings.data_dir.expanduser().mkdir(mode=0o700, parents=True, exist_ok=True)
-    counts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data_dir = settings.data_dir.expanduser().absolute()
+    counts = data_dir / "metrics"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        counts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Unavailable(f"the data folder {data_dir} cannot be made: {exc.strerror}") from exc
     # Read when the metrics are made, which is when modules that count are imported.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
+    os.environ[_MULTIPROC_DIR] = str(counts)
     from services.up import up
 
     up(settings)
@@ -76,33 +91,37 @@ def listen(fd: _FileDescriptor = None) -> None:
 @app.command()
 def ingest() -> None:
     """Serve C-STORE."""
-    from services.ingest.__main__ import main
+    with _counted_together():
+        from services.ingest.__main__ import main
 
-    main()
+        main()
 
 
 @app.command()
 def qr() -> None:
     """Serve C-FIND, C-MOVE and C-GET, and C-STORE for associations that mix them."""
-    from services.qr.__main__ import main
+    with _counted_together():
+        from services.qr.__main__ import main
 
-    main()
+        main()
 
 
 @app.command()
 def index() -> None:
     """Fill the catalog from the queue."""
-    from services.index.__main__ import main
+    with _counted_together():
+        from services.index.__main__ import main
 
-    main()
+        main()
 
 
 @app.command()
 def transcode() -> None:
     """Make renditions and thumbnails from the queue."""
-    from services.transcode.__main__ import main
+    with _counted_together():
+        from services.transcode.__main__ import main
 
-    main()
+        main()
 
 
 @app.command()
@@ -131,7 +150,7 @@ def migrate() -> None:
     settings = _reaching()
     prepare_store(settings)
     for name in migrate(Postgres(settings.postgres)):
-        _out.print(f"applied {name}")
+        typer.echo(f"applied {name}")
 
 
 @app.command(name="import")
@@ -141,20 +160,26 @@ def import_(paths: Annotated[list[Path], typer.Argument(help="Files and folders.
     from services.ingest.importing import Imported, Outcome, files_below, import_files
     from services.ingest.wiring import importing
 
-    settings = _reaching()
     files = list(files_below(paths))
-    source = Source(route=Route.IMPORT, calling_aet="", called_aet=settings.dicom.ae_title)
     counts: Counter[Outcome] = Counter()
-    refused: list[Imported] = []
+    not_taken: list[Imported] = []
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with importing(settings) as (intake, catalog), Progress(*columns, console=_out) as progress:
-        for imported in progress.track(import_files(files, intake, catalog, source), total=len(files)):
-            counts[imported.outcome] += 1
-            if imported.reason:
-                refused.append(imported)
-    for imported in refused:
-        _out.print(f"{imported.outcome.value}: {imported.path}: {imported.reason}", markup=False)
-    _out.print(", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome))
+    try:
+        with (
+            _beside_the_archive() as settings,
+            importing(settings) as (intake, catalog),
+            Progress(*columns, console=_errors, disable=not _errors.is_terminal) as progress,
+        ):
+            source = Source(route=Route.IMPORT, calling_aet="", called_aet=settings.dicom.ae_title)
+            for imported in progress.track(import_files(files, intake, catalog, source), total=len(files)):
+                counts[imported.outcome] += 1
+                if imported.reason:
+                    not_taken.append(imported)
+    finally:
+        for imported in not_taken:
+            typer.echo(f"{imported.outcome.value}: {_printable(imported.path)}: {imported.reason}")
+        if counts or not files:
+            typer.echo(", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome))
     if counts[Outcome.REFUSED]:
         raise typer.Exit(1)
 
@@ -162,10 +187,11 @@ def import_(paths: Annotated[list[Path], typer.Argument(help="Files and folders.
 @nodes_app.command("list")
 def nodes_list() -> None:
     """List the nodes."""
-    table = Table("AE title", "host", "port", "description", "issuer")
-    for node in _nodes().all():
-        table.add_row(node.aet, node.host, str(node.port), node.description, node.default_issuer)
-    _out.print(table)
+    rows = [
+        (node.aet, node.host, str(node.port), node.description, node.default_issuer)
+        for node in _nodes().all()
+    ]
+    _list(("AE title", "host", "port", "description", "issuer"), rows)
 
 
 @nodes_app.command("add")
@@ -191,14 +217,14 @@ def nodes_add(
         transfer_syntax_uids=tuple(transfer_syntax or ()),
     )
     kept = _registry().add(node)
-    _out.print(f"{kept.aet} is {kept.host}:{kept.port}", markup=False)
+    typer.echo(f"{kept.aet} is {kept.host}:{kept.port}")
 
 
 @nodes_app.command("remove")
 def nodes_remove(aet: str) -> None:
     """Remove a node."""
     _registry().remove(aet)
-    _out.print(f"{aet} is removed", markup=False)
+    typer.echo(f"{aet} is removed")
 
 
 @nodes_app.command("echo")
@@ -209,28 +235,32 @@ def nodes_echo(aet: str) -> None:
     node = _nodes().find(aet)
     if node is None:
         raise UnknownNode(f"no node {aet} is known")
-    milliseconds = echo(node, CommonSettings().dicom.ae_title)
-    _out.print(f"{node.aet} answered after {milliseconds:.0f} ms", markup=False)
+    milliseconds = echo(node, _commanding().dicom.ae_title)
+    typer.echo(f"{node.aet} answered after {milliseconds:.0f} ms")
 
 
 @quarantine_app.command("list")
 def quarantine_list(after: str = "", limit: int = 100) -> None:
     """List what is held, oldest first."""
-    table = Table("id", "held at", "kind", "tag", "reason")
-    for entry in _quarantine().entries(after=after, limit=limit):
-        tag = "" if entry.tag is None else f"({entry.tag >> 16:04X},{entry.tag & 0xFFFF:04X})"
-        table.add_row(entry.entry_id, f"{entry.held_at:%Y-%m-%d %H:%M:%S}", entry.kind, tag, entry.reason)
-    _out.print(table)
+    entries = _quarantine().entries(after=after, limit=limit)
+    rows = [
+        (entry.entry_id, f"{entry.held_at:%Y-%m-%d %H:%M:%S}", entry.kind, _tag(entry.tag), entry.reason)
+        for entry in entries
+    ]
+    _list(("id", "held at", "kind", "tag", "reason"), rows)
+    if len(rows) == limit:
+        typer.echo(f"there may be more: --after {rows[-1][0]}", err=True)
 
 
 @quarantine_app.command("show")
 def quarantine_show(entry_id: str) -> None:
     """Show one entry whole."""
     entry = _quarantine().get(entry_id)
-    _out.print(f"{entry.kind}: {entry.reason}", markup=False)
+    typer.echo(f"{entry.kind}: {entry.reason}")
+    typer.echo(f"held at {entry.held_at:%Y-%m-%d %H:%M:%S} UTC")
     if entry.blob:
-        _out.print(f"bytes: {entry.blob.length} in {entry.blob.bucket}/{entry.blob.key}", markup=False)
-    _out.print_json(entry.payload)
+        typer.echo(f"bytes: {entry.blob.length} in {entry.blob.bucket}/{entry.blob.key}")
+    typer.echo(entry.payload)
 
 
 @quarantine_app.command("retry")
@@ -238,15 +268,72 @@ def quarantine_retry(entry_id: str) -> None:
     """Take in again what an entry holds; it is released once that has worked."""
     from services.ingest.wiring import retrying
 
-    with retrying(_reaching()) as retry:
-        _out.print(retry(entry_id), markup=False)
+    with _beside_the_archive() as settings, retrying(settings) as retry:
+        typer.echo(retry(entry_id))
+
+
+@contextmanager
+def _counted_together() -> Iterator[None]:
+    """Have the processes of one service add up what they count, so that any one of them can tell.
+
+    It comes before the import of modules that count.
+    """
+    if _MULTIPROC_DIR in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="gantry-metrics-") as folder:
+        os.environ[_MULTIPROC_DIR] = folder
+        yield
+
+
+def _list(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table on a terminal, its first column whole; elsewhere a line per row, values between tabs."""
+    if not _out.is_terminal:
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    longest = max((len(row[0]) for row in rows), default=0)
+    first, *others = names
+    table = Table(Column(first, no_wrap=True, min_width=longest), *others)
+    for row in rows:
+        table.add_row(*map(Text, row))  # as it is: no markup, whoever wrote it
+    _out.print(table)
+
+
+def _tag(tag: int | None) -> str:
+    return "" if tag is None else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def _printable(path: Path) -> str:
+    """A path in one line of text, whatever bytes its names are made of."""
+    name = os.fsencode(path).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def _reaching() -> CommonSettings:
     """Settings that reach the servers of `gantry up` on this data folder, unless they name others."""
     from services.up import embedded
 
-    return embedded(CommonSettings())
+    return embedded(_commanding())
+
+
+def _commanding() -> CommonSettings:
+    """Settings for a command of an operator, who is told what matters and reads no log beside it."""
+    from services.common import logs
+
+    settings = CommonSettings()
+    quiet = LogSettings(level="ERROR", form="console")
+    logs.configure(settings.log if "log" in settings.model_fields_set else quiet, "command")
+    return settings
+
+
+@contextmanager
+def _beside_the_archive() -> Iterator[CommonSettings]:
+    """The settings for what needs the servers of a running archive."""
+    try:
+        yield _reaching()
+    except Unavailable as exc:
+        raise Unavailable(f"{exc}; the archive has to run for this (gantry up)") from exc
 
 
 def _registry() -> NodeRegistry:
@@ -254,7 +341,7 @@ def _registry() -> NodeRegistry:
     from services.common.journal import StoreJournal
     from services.common.nodes import NodeRegistry
 
-    store = open_store(CommonSettings())
+    store = open_store(_commanding())
     return NodeRegistry(store, StoreJournal(store))
 
 
@@ -262,14 +349,14 @@ def _nodes() -> NodeRules:
     from services.common.adapters.stores import open_store
     from services.common.nodes import StoredNodeRules
 
-    return StoredNodeRules(open_store(CommonSettings()))
+    return StoredNodeRules(open_store(_commanding()))
 
 
 def _quarantine() -> Quarantine:
     from services.common.adapters.stores import open_store
     from services.common.quarantine import StoreQuarantine
 
-    return StoreQuarantine(open_store(CommonSettings()))
+    return StoreQuarantine(open_store(_commanding()))
 
 
 def _inherited(fd: int | None) -> socket.socket | None:

@@ -19,7 +19,7 @@ from services.common.adapters.postgres import Postgres
 from services.common.adapters.stores import prepare_store
 from services.common.catalog.migrate import migrate
 from services.common.dimse.listener import bind
-from services.common.dimse.pod import run_pod
+from services.common.dimse.pod import open_port, run_pod
 from services.common.errors import Unavailable
 from services.common.settings import CommonSettings
 from services.embedded.lock import ArchiveLock
@@ -90,7 +90,7 @@ def up(settings: CommonSettings, say: Callable[[str], None] = print) -> None:
 def listen(settings: CommonSettings, listening: socket.socket | None) -> None:
     """Ingest and Q/R on one DIMSE listener, until SIGTERM."""
     logs.configure(settings.log, "listen")
-    listening = listening or bind(settings.dicom.host, settings.dicom.port)
+    listening = listening or open_port(settings.dicom)
     run_pod(settings.dicom, listening, lambda: compose(settings))
 
 
@@ -151,7 +151,9 @@ def _environment(settings: CommonSettings, addresses: Addresses) -> dict[str, st
     """What tells the children where the embedded servers and listeners are; the rest they read as this
     process did."""
     postgres = settings.postgres
-    return os.environ | {
+    # They would all listen on the one port; the API answers for every part.
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("GANTRY_HEALTH")}
+    return ours | {
         "GANTRY_DATA_DIR": str(settings.data_dir),
         "GANTRY_PARTS_FILE": str(parts_file(settings.data_dir)),
         "GANTRY_DICOM__PORT": str(addresses.dicom_port),

@@ -99,3 +99,14 @@ class Modality:
             return association.send_c_store(image).get("Status") == 0x0000
         except RuntimeError:  # the association is lost
             return False
+
+
+def park(association: Association) -> Association:
+    """Let the client's reactor come to rest, before each operation; gives the association.
+
+    pynetdicom's reactor takes the response for a request of the peer where it is between two looks at its
+    checkpoint as the operation begins: the operation then ends without an answer.
+    """
+    association._reactor_checkpoint.clear()
+    time.sleep(0.005)
+    return association

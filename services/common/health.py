@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
 from services.common import logs
-from services.common.errors import GantryError
+from services.common.errors import GantryError, Unavailable
 from services.common.settings import HealthSettings
 
 Check = Callable[[], object]
@@ -46,20 +46,33 @@ def readiness(checks: Mapping[str, Check]) -> tuple[bool, Mapping[str, str]]:
     return all(answer == "ok" for answer in found.values()), found
 
 
-def serve_health(settings: HealthSettings, checks: Mapping[str, Check]) -> HealthServer | None:
-    """Answer in threads of this process from now on; None where the settings say nowhere.
+def open_health(settings: HealthSettings, checks: Mapping[str, Check]) -> HealthServer | None:
+    """Listen, and answer once `begin` is called; None where the settings say nowhere.
 
     Raises:
         HealthUnguarded: it would be reachable beyond this machine without authentication.
-        OSError: the port is taken.
+        Unavailable: the port is taken.
     """
     if settings.port is None:
         return None
     if settings.bearer_token is None and not _is_loopback(settings.host):
         raise HealthUnguarded()
-    server = HealthServer(settings, checks)
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-    _log.info("health_listening", host=settings.host, port=server.port)
+    try:
+        return HealthServer(settings, checks)
+    except OSError as exc:
+        raise Unavailable(f"health cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from exc
+
+
+def serve_health(settings: HealthSettings, checks: Mapping[str, Check]) -> HealthServer | None:
+    """Answer in threads of this process from now on; None where the settings say nowhere.
+
+    Raises:
+        HealthUnguarded: it would be reachable beyond this machine without authentication.
+        Unavailable: the port is taken.
+    """
+    server = open_health(settings, checks)
+    if server is not None:
+        server.begin()
     return server
 
 
@@ -72,6 +85,19 @@ class HealthServer(ThreadingHTTPServer):
         super().__init__((settings.host, settings.port or 0), _Answer)
         self.checks = checks
         self.token = settings.bearer_token.get_secret_value() if settings.bearer_token else None
+
+    def begin(self) -> None:
+        """Answer in threads of this process from now on."""
+        threading.Thread(target=self.serve_forever, name="health", daemon=True).start()
+        _log.info("health_listening", host=self.server_address[0], port=self.port)
+
+    def refuse(self, reason: str) -> None:
+        """Be ready no more, whatever the checks find."""
+
+        def ended() -> None:
+            raise Unavailable(reason)
+
+        self.checks = {**self.checks, "process": ended}
 
     @property
     def port(self) -> int:

@@ -214,7 +214,6 @@ class Node:
     idle_timeout_seconds: int | None = None
     transfer_syntax_uids: tuple[str, ...] = ()
     """What it is offered for storage, best first; empty: whatever an instance is stored in, and more."""
-    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

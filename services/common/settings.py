@@ -36,7 +36,6 @@ class DicomSettings(BaseModel):
     drain_seconds: float = 20.0
     """After SIGTERM, how long a peer that goes on sending is served before it is aborted between messages."""
     proxy_protocol: bool = False
-    buffer_budget_bytes: int = 128 * 2**20
 
 
 class HttpSettings(BaseModel):
@@ -108,7 +107,8 @@ class LogSettings(BaseModel):
     """How log lines look."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    form: Literal["json", "console"] = "json"
+    form: Literal["auto", "json", "console"] = "auto"
+    """``auto`` is for people on a terminal, and JSON elsewhere."""
 
 
 class CommonSettings(BaseSettings):

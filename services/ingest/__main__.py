@@ -9,9 +9,10 @@ from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus
 from services.common.adapters.stores import open_store
 from services.common.dimse.handlers import Handlers, StoreHandler
-from services.common.dimse.listener import bind
-from services.common.dimse.pod import Composition, run_pod
+from services.common.dimse.pod import Composition, open_port, run_pod
+from services.common.health import open_health
 from services.common.intake import Intake, Limits
+from services.common.keys import NODES_KEY
 from services.common.nodes import StoredNodeRules
 from services.common.ports import BlobStore, NodeRules
 from services.common.publisher import BatchingPublisher
@@ -53,8 +54,10 @@ def main(settings: CommonSettings | None = None, listening: socket.socket | None
     """Serve until SIGTERM."""
     settings = settings or CommonSettings()
     logs.configure(settings.log, "ingest")
-    listening = listening or bind(settings.dicom.host, settings.dicom.port)
-    run_pod(settings.dicom, listening, lambda: compose(settings))
+    store = open_store(settings)
+    health = open_health(settings.health, {"store": lambda: store.list(NODES_KEY, limit=1)})
+    listening = listening or open_port(settings.dicom)
+    run_pod(settings.dicom, listening, lambda: compose(settings), health=health)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.common.attributes import BY_KEYWORD
-from services.common.errors import InvalidInstance
+from services.common.errors import InvalidInstance, NotFound
 from services.common.intake import Intake
 from services.common.model import Source
 from services.common.part10 import HeaderScanner, read_file_meta
@@ -43,6 +45,10 @@ class Imported:
     reason: str = ""
 
 
+class _NotRegular(OSError):
+    """Something other than a file with content."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Content:
     """What a file says it holds; a file that says nothing readable has neither."""
@@ -54,19 +60,21 @@ class _Content:
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files named, and those in the folders named, in order and without following links to folders.
+    """The files named, and those in the folders named, in order; links to folders are not followed.
 
     Raises:
-        FileNotFoundError: a path that was named does not exist.
+        NotFound: a path that was named does not exist.
     """
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path):
                 folders.sort()
-                yield from (Path(folder, name) for name in sorted(names))
-        else:
-            path.stat()
+                links = [name for name in folders if Path(folder, name).is_symlink()]
+                yield from (Path(folder, name) for name in sorted([*names, *links]))
+        elif path.is_symlink() or path.exists():
             yield path
+        else:
+            raise NotFound(f"{path}: there is no such file or folder")
 
 
 def import_files(
@@ -93,7 +101,7 @@ def _import(content: _Content | Imported, known: set[str], intake: Intake, sourc
     if content.digest in known:
         return Imported(path=content.path, outcome=Outcome.KNOWN)
     try:
-        with content.path.open("rb") as stream:
+        with _open(content.path) as stream:
             stored = intake.accept_file(stream, source)
     except InvalidInstance as refusal:
         return Imported(path=content.path, outcome=Outcome.REFUSED, reason=str(refusal))
@@ -106,12 +114,29 @@ def _import(content: _Content | Imported, known: set[str], intake: Intake, sourc
 def _content(path: Path) -> _Content | Imported:
     """What the file holds; a file that cannot be opened is told at once."""
     try:
-        with path.open("rb") as stream:
+        with _open(path) as stream:
             return _scanned(path, stream)
     except InvalidInstance:
         return _Content(path=path)  # intake says why, and keeps the bytes
     except OSError as exc:
         return _unreadable(path, exc)
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file, opened; whatever else has a name in a folder (a pipe, a device) is never waited for.
+
+    Raises:
+        _NotRegular: it is something else.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _NotRegular(errno.EINVAL, "no regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _scanned(path: Path, stream: BinaryIO) -> _Content:
@@ -141,4 +166,5 @@ def _known(catalog: CatalogReader, contents: Sequence[_Content | Imported]) -> s
 
 
 def _unreadable(path: Path, exc: OSError) -> Imported:
-    return Imported(path=path, outcome=Outcome.REFUSED, reason=exc.strerror or type(exc).__name__)
+    outcome = Outcome.PASSED_OVER if isinstance(exc, _NotRegular) else Outcome.REFUSED
+    return Imported(path=path, outcome=outcome, reason=exc.strerror or type(exc).__name__)

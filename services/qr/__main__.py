@@ -10,12 +10,15 @@ from services.common.adapters.postgres import Postgres
 from services.common.adapters.stores import open_store
 from services.common.catalog.reader import PostgresCatalogReader
 from services.common.dimse.handlers import Handlers
-from services.common.dimse.listener import bind
-from services.common.dimse.pod import Composition, run_pod
+from services.common.dimse.pod import Composition, open_port, run_pod
 from services.common.dimse.requestor import associate
+from services.common.health import open_health
+from services.common.keys import NODES_KEY
+from services.common.model import Level
 from services.common.nodes import StoredNodeRules
 from services.common.pixels.converter import PoolConverter
 from services.common.pixels.pool import CodecPool
+from services.common.query import Query
 from services.common.settings import CommonSettings
 from services.ingest.__main__ import storage
 from services.ingest.contexts import StorageContexts
@@ -58,8 +61,17 @@ def main(settings: CommonSettings | None = None, listening: socket.socket | None
     """Serve until SIGTERM."""
     settings = settings or CommonSettings()
     logs.configure(settings.log, "qr")
-    listening = listening or bind(settings.dicom.host, settings.dicom.port)
-    run_pod(settings.dicom, listening, lambda: compose(settings))
+    store = open_store(settings)
+    catalog = PostgresCatalogReader(Postgres(settings.postgres))
+    health = open_health(
+        settings.health,
+        {
+            "store": lambda: store.list(NODES_KEY, limit=1),
+            "catalog": lambda: next(catalog.find(Query(level=Level.STUDY, limit=1)), None),
+        },
+    )
+    listening = listening or open_port(settings.dicom)
+    run_pod(settings.dicom, listening, lambda: compose(settings), health=health)
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def test_tls(tls: tuple[Running, MemoryArchive, ssl.SSLContext]) -> None:
 
 def test_the_requestor_over_tls(tls: tuple[Running, MemoryArchive, ssl.SSLContext]) -> None:
     running, archive, context = tls
-    there = Node(aet="GANTRY", host="127.0.0.1", port=running.port, tls=True)
+    there = Node(aet="GANTRY", host="127.0.0.1", port=running.port)
     proposal = ProposedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
     data = os.urandom(3_000_000)
     with associate(there, [proposal], own_aet="SELF", ssl_context=context) as association:

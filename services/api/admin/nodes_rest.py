@@ -35,7 +35,6 @@ class NodeBody(BaseModel):
         default=(),
         description="What it is offered for storage, best first; none: what instances are stored in.",
     )
-    tls: bool = False
 
 
 class EchoResult(BaseModel):

@@ -20,14 +20,13 @@ from pynetdicom.presentation import PresentationContext
 
 from services.common.dimse.negotiation import RequestedContext
 from services.common.dimse.pdu import AbortReason, ProtocolViolation
+from services.common.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # UIDs are taken as peers write them: pydicom would warn of each that is not quite proper, for every
 # association anew, and a hostile peer could fill the log.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-IMPLEMENTATION_CLASS_UID = "2.25.286530862370131286413420171632957446227"
-IMPLEMENTATION_VERSION_NAME = "GANTRY_0.1"
 FIXED_BYTES = 74
 """What stands before the variable items of an A-ASSOCIATE-RQ or -AC, the PDU header included."""
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from services.common import logs
 from services.common.dimse.acceptor import Acceptor
 from services.common.dimse.handlers import Handlers
-from services.common.dimse.listener import run_processes, serve_until_terminated
+from services.common.dimse.listener import bind, run_processes, serve_until_terminated
 from services.common.dimse.negotiation import ContextPolicy
 from services.common.dimse.slots import AssociationSlots
+from services.common.errors import Unavailable
+from services.common.health import HealthServer
 from services.common.ports import NodeRules
 from services.common.settings import DicomSettings
+
+_LOOK_SECONDS = 0.1
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +35,44 @@ class Composition:
     close: Callable[[], object]
 
 
+def open_port(settings: DicomSettings) -> socket.socket:
+    """Listen where the settings say; the log tells where that is.
+
+    Raises:
+        Unavailable: the port is taken, or the host is none of this machine's.
+    """
+    try:
+        listening = bind(settings.host, settings.port)
+    except OSError as exc:
+        raise Unavailable(f"DICOM cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from exc
+    host, port = listening.getsockname()[:2]
+    _log.info("dicom_listening", host=host, port=port, ae_title=settings.ae_title)
+    return listening
+
+
 def run_pod(
     settings: DicomSettings,
     listening: socket.socket,
     compose: Callable[[], Composition],
     *,
-    beside: Sequence[Callable[[], None]] = (),
+    health: HealthServer | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.  `compose` runs in every child, after the fork."""
+    """Serve until SIGTERM or SIGINT.  `compose` runs in every child, after the fork; `health` in one more."""
     slots = AssociationSlots(settings.maximum_associations, settings.processes)
 
+    def close() -> None:
+        # A listening socket takes connections as long as any process has it open.
+        listening.close()
+        if health is not None:
+            health.server_close()
+
+    def probe(server: HealthServer) -> None:
+        listening.close()
+        _answer_probes(server, slots)
+
     def serve(index: int) -> None:
+        if health is not None:
+            health.server_close()
         composition = compose()
         acceptor = Acceptor(
             settings=settings,
@@ -49,4 +86,23 @@ def run_pod(
         finally:
             composition.close()
 
-    run_processes(settings.processes, serve, beside=beside, died=slots.clear, ending=listening.close)
+    run_processes(
+        settings.processes,
+        serve,
+        beside=[] if health is None else [partial(probe, health)],
+        died=slots.clear,
+        ending=close,
+    )
+
+
+def _answer_probes(health: HealthServer, slots: AssociationSlots) -> None:
+    """Answer for the pod until SIGTERM, and from then to the end of its last association that it is not
+    ready: a balancer sends nobody here any more, and nobody takes a pod that drains for a dead one."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    health.begin()
+    ending.wait()
+    health.refuse("it ends, and takes no new association")
+    while slots.taken:
+        time.sleep(_LOOK_SECONDS)
+    health.shutdown()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 from fastapi import FastAPI, Request
@@ -37,8 +39,6 @@ async def ask(
 
 
 def run(method: str, headers: dict[str, str], path: str = "/thing", **settings: object) -> httpx.Response:
-    import asyncio
-
     return asyncio.run(ask(method, headers, path, **settings))
 
 
@@ -49,13 +49,36 @@ def test_known_hosts_are_answered(host: str) -> None:
     assert run("GET", {"Host": host}, allowed_hosts=["pacs.example"]).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "pacs.example.evil"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "pacs.example.evil",
+        "[",
+        "[::1",
+        "user@localhost",
+        "localhost:port",
+        "localhost:8080/path",
+        "localhost, evil.example",
+    ],
+)
 def test_unknown_host_gets_421(host: str) -> None:
     assert run("GET", {"Host": host}, allowed_hosts=["pacs.example"]).status_code == 421
 
 
-def test_unknown_forwarded_host_gets_421() -> None:
-    assert run("GET", {"X-Forwarded-Host": "evil.example"}).status_code == 421
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Host": "evil.example"},
+        {"Forwarded": "host=evil.example"},
+        {"Forwarded": 'host="["'},
+        {"X-Forwarded-Host": "localhost", "X-Forwarded-Port": "80/x"},
+    ],
+)
+def test_unknown_forwarded_host_gets_421(headers: dict[str, str]) -> None:
+    assert run("GET", headers).status_code == 421
 
 
 @pytest.mark.parametrize(
@@ -68,6 +91,7 @@ def test_unknown_forwarded_host_gets_421() -> None:
         ({"Origin": "http://127.0.0.1:8080"}, 200),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Origin": "http://viewer.example", "Sec-Fetch-Site": "cross-site"}, 200),
     ],
 )
@@ -130,7 +154,24 @@ def test_loopback_needs_no_token(host: str) -> None:
             {"X-Forwarded-Host": "pacs.example", "X-Forwarded-Port": "81", "X-Forwarded-Prefix": "/a/b/"},
             "http://pacs.example:81/a/b",
         ),
+        ({"X-Forwarded-Proto": "javascript"}, "http://127.0.0.1:8080"),
+        ({"X-Forwarded-Prefix": '/caf\u00e9 "x'}, "http://127.0.0.1:8080/caf%C3%A9%20%22x"),
     ],
 )
 def test_urls_name_what_the_client_asked_for(headers: dict[str, str], expected: str) -> None:
     assert run("GET", headers, allowed_hosts=["pacs.example"]).json() == {"base": expected}
+
+
+def test_urls_hold_the_path_prefix_of_the_server() -> None:
+    app = FastAPI(root_path="/radiology")
+
+    @app.get("/thing")
+    def thing(request: Request) -> dict[str, str]:
+        return {"base": base_url(request)}
+
+    async def ask_app() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as http:
+            return await http.get("/radiology/thing")
+
+    assert asyncio.run(ask_app()).json() == {"base": "http://127.0.0.1:8080/radiology"}

@@ -24,7 +24,6 @@ CT = Node(
     port=104,
     idle_timeout_seconds=1800,
     transfer_syntax_uids=("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.1"),
-    tls=True,
 )
 
 
