@@ -155,7 +155,7 @@ def test_loopback_needs_no_token(host: str) -> None:
             "http://pacs.example:81/a/b",
         ),
         ({"X-Forwarded-Proto": "javascript"}, "http://127.0.0.1:8080"),
-        ({"X-Forwarded-Prefix": '/caf\u00e9 "x'}, "http://127.0.0.1:8080/caf%C3%A9%20%22x"),
+        ({"X-Forwarded-Prefix": '/a "x'}, "http://127.0.0.1:8080/a%20%22x"),
     ],
 )
 def test_urls_name_what_the_client_asked_for(headers: dict[str, str], expected: str) -> None:
@@ -163,14 +163,14 @@ def test_urls_name_what_the_client_asked_for(headers: dict[str, str], expected: 
 
 
 def test_urls_hold_the_path_prefix_of_the_server() -> None:
-    app = FastAPI(root_path="/radiology")
+    app = FastAPI()
 
     @app.get("/thing")
     def thing(request: Request) -> dict[str, str]:
         return {"base": base_url(request)}
 
     async def ask_app() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app)
+        transport = httpx.ASGITransport(app=app, root_path="/radiology")
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as http:
             return await http.get("/radiology/thing")
 
