@@ -29,6 +29,8 @@ from services.embedded.redis import EmbeddedRedis, redis_settings
 from services.embedded.supervisor import Supervisor
 from services.qr.__main__ import compose
 
+_log = logs.get(__name__)
+
 SERVICES_STAGE = 1
 LISTENERS_STAGE = 2
 
@@ -140,11 +142,19 @@ def _look_after(supervisor: Supervisor, state: Path) -> None:
     while not supervisor.stop_requested:
         if supervisor.ready != told:
             told = supervisor.ready
-            state.parent.mkdir(mode=0o700, exist_ok=True)
-            fresh = state.with_suffix(".new")
-            fresh.write_text(json.dumps(told), encoding="utf-8")
-            fresh.replace(state)
+            _say_what_is_up(told, state)
         supervisor.turn()
+
+
+def _say_what_is_up(parts: dict[str, bool], state: Path) -> None:
+    """Write the file `state`; a full disk must not end what still runs."""
+    fresh = state.with_suffix(".new")
+    try:
+        state.parent.mkdir(mode=0o700, exist_ok=True)
+        fresh.write_text(json.dumps(parts), encoding="utf-8")
+        fresh.replace(state)
+    except OSError as exc:
+        _log.error("parts_file_not_written", reason=exc.strerror)
 
 
 def _environment(settings: CommonSettings, addresses: Addresses) -> dict[str, str]:

@@ -23,7 +23,8 @@ from services.common.pixels.description import describe
 from services.common.pixels.options import MEDIA_TYPES, THUMBNAIL, RenderOptions
 from services.common.pixels.rendering import rendered
 
-CACHE = {"Cache-Control": "private, max-age=60"}
+CACHE = {"Cache-Control": "private, no-store"}
+"""An instance may be replaced, even by another patient's: no picture outlives its answer."""
 
 _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"

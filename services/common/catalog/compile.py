@@ -77,7 +77,7 @@ LOCATION_COLUMNS = (
 )
 
 RENDITIONS = """SELECT n.instance, n.kind, n.transfer_syntax_uid, n.bucket, n.key, n."offset", n.length,
-       n.file_length, n.data_set_offset, n.digest, n.recipe, n.refusal
+       n.file_length, n.data_set_offset, n.digest, n.recipe, n.refusal, n.source_digest
   FROM rendition n JOIN instance i ON i.id = n.instance AND i.data_set_digest = n.source_digest
  WHERE n.instance = ANY(%s)
  ORDER BY n.instance, n.kind"""

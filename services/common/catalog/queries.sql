@@ -253,6 +253,11 @@ SELECT o.bucket, o.key, o."offset", o.length,
        encode(i.file_digest, 'hex') AS kept_file_digest
   FROM other_original o JOIN instance i USING (sop_instance_uid, transfer_syntax_uid, data_set_digest)
  WHERE o.key > i.key AND o.received_at < %(before)s AND i.deleted_at IS NULL
+   -- The order in which versions came must stay provable from what is left in the store.
+   AND NOT EXISTS (
+       SELECT FROM other_original x
+        WHERE x.sop_instance_uid = o.sop_instance_uid AND x.key > i.key AND x.key < o.key
+          AND (x.data_set_digest, x.transfer_syntax_uid) <> (i.data_set_digest, i.transfer_syntax_uid))
  ORDER BY o.key
  LIMIT %(limit)s
 
@@ -260,6 +265,11 @@ SELECT o.bucket, o.key, o."offset", o.length,
 SELECT o.key
   FROM instance i JOIN other_original o USING (sop_instance_uid, transfer_syntax_uid, data_set_digest)
  WHERE o.key = %(key)s AND i.key = %(kept)s AND i.deleted_at IS NULL
+   -- The order in which versions came must stay provable from what is left in the store.
+   AND NOT EXISTS (
+       SELECT FROM other_original x
+        WHERE x.sop_instance_uid = o.sop_instance_uid AND x.key > i.key AND x.key < o.key
+          AND (x.data_set_digest, x.transfer_syntax_uid) <> (i.data_set_digest, i.transfer_syntax_uid))
    FOR UPDATE OF i, o
 
 -- name: forget_other_original

@@ -137,8 +137,11 @@ def _location(
         data_set_offset=start,
         digests=Digests(data_set=bytes(data_set).hex(), file=bytes(file).hex()),
         header=_header(row, dictionaries) if page.headers else _NO_HEADER,
+        # The row is older than these by a moment, in which other bytes may have taken its place.
         renditions=tuple(
-            _rendition(sop, bytes(data_set).hex(), found) for found in renditions.get(row[page.keys - 1], ())
+            _rendition(sop, bytes(data_set).hex(), found[:-1])
+            for found in renditions.get(row[page.keys - 1], ())
+            if bytes(found[-1]) == bytes(data_set)
         ),
     )
 

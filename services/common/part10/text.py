@@ -144,11 +144,14 @@ def texts(vr: str, raw: bytes, charset: str) -> list[str]:
         text = to_unicode(raw, charset, b"\\^=" if vr == "PN" else b"\\")
     else:
         text = raw.decode("latin-1")
+    if vr == "UI":
+        # A UID may end in a NUL (PS3.5 6.2); one inside makes it none, and must not make it another.
+        return [value.strip(" ").rstrip("\0 ") for value in text.split("\\")]
     if "\0" in text:
         text = text.replace("\0", "")
     if vr in _SINGLE_TEXT:
         return [text.rstrip(" ")]
-    if vr in _BOTH_ENDS or vr == "UI":
+    if vr in _BOTH_ENDS:
         return [value.strip(" ") for value in text.split("\\")]
     return [value.rstrip(" ") for value in text.split("\\")]
 

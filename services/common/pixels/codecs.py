@@ -76,12 +76,17 @@ def encode_jpeg2000(pixels: Pixels, image: ImageDescription) -> bytes:
 
 
 def _precision(pixels: Pixels, image: ImageDescription) -> int:
-    if image.high_bit != image.bits_stored - 1:
-        return image.bits_allocated
+    """Bits Stored, which is what a receiver takes the code stream's precision to be.
+
+    Raises:
+        NotAcceptable: the samples lie elsewhere, or use bits beyond (PS3.5 8.1.1), for example an overlay.
+    """
     span = 1 << image.bits_stored
     low = -span // 2 if image.is_signed else 0
     fits = low <= int(pixels.min()) and int(pixels.max()) < low + span
-    return image.bits_stored if fits else image.bits_allocated
+    if image.high_bit != image.bits_stored - 1 or not fits:
+        raise NotAcceptable("its samples use bits beyond those that Bits Stored and High Bit name")
+    return image.bits_stored
 
 
 def _rle(frame: bytes, image: ImageDescription) -> Decoded:

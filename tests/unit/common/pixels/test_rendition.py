@@ -61,7 +61,6 @@ _LAYOUTS = {
     "12 in 16": _PLAIN,
     "signed 12 in 16": replace(_PLAIN, pixel_representation=1),
     "signed 16": replace(_PLAIN, pixel_representation=1, bits_stored=16, high_bit=15),
-    "upper bits": replace(_PLAIN, high_bit=15),
     "8": replace(_PLAIN, bits_allocated=8, bits_stored=8, high_bit=7),
     "8, odd length": replace(_PLAIN, rows=33, columns=33, bits_allocated=8, bits_stored=8, high_bit=7),
     "inverted": replace(_PLAIN, photometric_interpretation="MONOCHROME1"),
@@ -124,11 +123,18 @@ def test_the_original_comes_back_to_the_byte(
         )
 
 
-def test_bits_above_those_stored_come_back(codec_pool: CodecPool) -> None:
-    overlay = noise(_PLAIN) | np.uint16(0x3000)
-    content = data_set_bytes(image_data_set(overlay.tobytes(), _PLAIN), EXPLICIT)
-    store = MemoryStore()
-    assert restored(store, _made(store, content, EXPLICIT, codec_pool), _PLAIN) == content
+@pytest.mark.parametrize(
+    ("bits", "image"),
+    [(0x3000, _PLAIN), (0, replace(_PLAIN, high_bit=15))],
+    ids=["an overlay above them", "stored in the upper bits"],
+)
+def test_pixels_that_lie_elsewhere_than_in_the_low_bits_get_no_rendition(
+    codec_pool: CodecPool, bits: int, image: ImageDescription
+) -> None:
+    pixels = noise(image) | np.uint16(bits)
+    content = data_set_bytes(image_data_set(pixels.tobytes(), image), EXPLICIT)
+    with pytest.raises(NotAcceptable, match="Bits Stored"):
+        _made(MemoryStore(), content, EXPLICIT, codec_pool)
 
 
 def test_padding_after_the_last_frame_comes_back(codec_pool: CodecPool) -> None:
