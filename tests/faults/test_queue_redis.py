@@ -113,6 +113,7 @@ def test_flushed_it_takes_and_gives_what_comes_after(
         assert worker.process.poll() is None
 
 
+@pytest.mark.timeout(300)
 def test_dropped_clients_come_back_again_and_again(
     server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path
 ) -> None:
@@ -123,7 +124,7 @@ def test_dropped_clients_come_back_again_and_again(
             seen = len(notes(tmp_path / "done"))
             wait_for(lambda seen=seen: len(notes(tmp_path / "done")) > seen + 3)  # type: ignore[misc]
             ask(server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        wait_for(all_done(tmp_path, 80), 60, "the backlog's end")
+        wait_for(all_done(tmp_path, 80), 200, "the backlog's end")
         wait_for(lambda: ask(server, "HLEN", "gantry:index:unacked") == 0, 20, "the end of what was held")
         assert worker.process.poll() is None
     assert FolderQuarantine(tmp_path).entries() == []
@@ -138,7 +139,7 @@ def test_hung_for_a_while_it_goes_on(server: EmbeddedRedis, bus: CeleryBus, tmp_
         os.kill(server.pid, signal.SIGSTOP)
         time.sleep(7)
         os.kill(server.pid, signal.SIGCONT)
-        wait_for(all_done(tmp_path, 30), 60, "the backlog's end")
+        wait_for(all_done(tmp_path, 30), 200, "the backlog's end")
         assert worker.process.poll() is None
 
 
