@@ -1,6 +1,7 @@
 """The quarantine in the object store alone, so that it works with the catalog and the queue down.
 
-An entry is ``quarantine/<entry id>.json``; the bytes it may hold lie where its `blob` says.
+An entry is ``quarantine/<entry id>.json``; the bytes it may hold lie where its `blob` says.  Behind all
+entries is noted by digest which of them holds certain bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.common import logs
 from services.common.errors import BlobMissing, NotFound
-from services.common.keys import Area, entry_key, is_entry_id
+from services.common.keys import Area, entry_key, held_digest_key, is_entry_id
 from services.common.model import BlobRef, QuarantineEntry
 from services.common.ports import BlobStat, BlobStore
 
@@ -21,6 +22,8 @@ _log = logs.get(__name__)
 _ENTRY = TypeAdapter(QuarantineEntry)
 _PREFIX = f"{Area.QUARANTINE}/"
 _SUFFIX = ".json"
+_BEHIND = held_digest_key("")
+"""Greater than every entry's key."""
 
 
 class StoreQuarantine:
@@ -31,12 +34,9 @@ class StoreQuarantine:
 
     def hold(self, entry: QuarantineEntry) -> None:
         """Keep the entry durably."""
-        writer = self._store.create(entry_key(entry.entry_id))
-        try:
-            writer.write(_ENTRY.dump_json(entry))
-            writer.commit({})
-        finally:
-            writer.abort()
+        self._put(entry_key(entry.entry_id), _ENTRY.dump_json(entry))
+        if entry.digest:
+            self._put(held_digest_key(entry.digest), entry.entry_id.encode("ascii"))
 
     def entries(self, *, after: str = "", limit: int = 100) -> Sequence[QuarantineEntry]:
         """Entries in order of their ids; one that another takes out meanwhile is left out."""
@@ -55,12 +55,22 @@ class StoreQuarantine:
         except (BlobMissing, ValidationError) as exc:
             raise NotFound(f"the quarantine holds no entry {entry_id}") from exc
 
+    def holding(self, digest: str) -> QuarantineEntry | None:
+        """The entry held last for bytes of that digest, if there is one."""
+        try:
+            noted = self._content(self._store.stat(held_digest_key(digest)))
+            return self.get(noted.decode("ascii", "replace"))
+        except (BlobMissing, NotFound):
+            return None
+
     def release(self, entry_id: str) -> None:
         """Forget the entry and its blob; none of that id is no error."""
         try:
             entry = self.get(entry_id)
         except NotFound:
             return
+        if entry.digest and self.holding(entry.digest) == entry:
+            self._store.delete(held_digest_key(entry.digest))
         if entry.blob is not None and entry.blob.key.startswith(_PREFIX):
             self._store.delete(entry.blob.key)
         self._store.delete(entry_key(entry_id))
@@ -76,11 +86,22 @@ class StoreQuarantine:
 
     def _listed(self, after: str) -> Iterator[BlobStat]:
         last = entry_key(after) if after else ""
-        while page := self._store.list(_PREFIX, after=last):
+        while last < _BEHIND and (page := self._store.list(_PREFIX, after=last)):
             yield from (stat for stat in page if stat.key.endswith(_SUFFIX))
             last = page[-1].key
 
     def _read(self, stat: BlobStat) -> QuarantineEntry:
+        return _ENTRY.validate_json(self._content(stat))
+
+    def _content(self, stat: BlobStat) -> bytes:
         whole = BlobRef(bucket=self._store.bucket, key=stat.key, offset=0, length=stat.size)
         with self._store.open(whole) as stream:
-            return _ENTRY.validate_json(stream.readall())
+            return stream.readall()
+
+    def _put(self, key: str, content: bytes) -> None:
+        writer = self._store.create(key)
+        try:
+            writer.write(content)
+            writer.commit({})
+        finally:
+            writer.abort()

@@ -23,6 +23,7 @@ from services.common.dimse.messages import Command
 from tests.archive import Archive
 from tests.fakes.raw_peer import p_data, pdv, raw_peer, store_rq
 from tests.senders import made_study, park
+from tests.waiting import wait_until
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 PIECE = 8192
@@ -105,6 +106,51 @@ def test_an_instance_that_cannot_be_one_is_refused_told_and_held(archive: Archiv
     assert any(path.name.startswith(f"{entry_id}.bin") for path in kept.parent.rglob("*"))
     refused = archive.events("instance_refused")[lines:]
     assert [line["entry_id"] for line in refused] == [entry_id]
+
+
+FRAGMENT = b"\xfe\xff\x00\xe0" + (600).to_bytes(4, "little") + bytes(600)
+UNDELIMITED = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\0\0\0\0" + FRAGMENT
+
+
+@pytest.mark.parametrize(
+    ("pixels", "says"),
+    [
+        (b"\xe0\x7f\x10\0OW\0\0" + (2048).to_bytes(4, "little") + bytes(48), "48 of 2048 bytes came"),
+        (b"\xe0\x7f\x10\0OW\0\0" + b"\xfe\xff\xff\xff" + bytes(48), "48 of 4294967294 bytes came"),
+        (UNDELIMITED[:-100], "500 of 600 bytes came"),
+        (UNDELIMITED, "no delimiter came at its end"),
+    ],
+    ids=["truncated", "lying length", "truncated fragment", "no delimiter"],
+)
+def test_pixels_that_are_not_all_there_are_refused_and_replace_nothing(
+    archive: Archive, pixels: bytes, says: str
+) -> None:
+    (image,) = made_study(1)
+    good = encoded(image)
+    uid, study = str(image.SOPInstanceUID), str(image.StudyInstanceUID)
+    assert store(archive, good, uid).status == 0x0000
+    before, lines = originals(archive), len(archive.events("instance_refused"))
+    del image.PixelData
+    bad = encoded(image) + pixels
+    for _ in range(2):
+        answer = store(archive, bad, uid)
+        assert answer.status == 0xA900
+        assert answer.error_comment == f"(7FE0,0010) is cut short: {says}"
+        assert answer.offending_elements == (0x7FE00010,)
+    assert originals(archive) == before
+    refused = archive.events("instance_refused")[lines:]
+    assert [(line["tag"], line["known"]) for line in refused] == [
+        ("(7FE0,0010)", False),
+        ("(7FE0,0010)", True),
+    ]
+    entry = archive.json(f"/api/quarantine/{refused[0]['entry_id']}")
+    assert entry["bytes"] > len(bad)
+    wait_until(lambda: archive.json(f"/dicom-web/studies/{study}/instances"))
+    status, body, _ = archive.get(
+        f"/wado?requestType=WADO&studyUID={study}&seriesUID={image.SeriesInstanceUID}"
+        f"&objectUID={uid}&contentType=application/dicom&useOrig=true"
+    )
+    assert (status, body.endswith(good)) == (200, True)
 
 
 def test_the_command_itself_may_announce_what_is_no_uid(archive: Archive) -> None:

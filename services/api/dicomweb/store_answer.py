@@ -22,7 +22,6 @@ class Said:
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
-    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

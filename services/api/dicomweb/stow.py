@@ -27,9 +27,10 @@ from services.common.part10 import HeaderScanner, read_file_meta
 
 CANNOT_UNDERSTAND = 0xC000
 DOES_NOT_MATCH = 0xA900
-"""Failure Reason (0008,1197): PS3.18 table I.2-2, as the statuses of C-STORE."""
+"""Failure Reason (0008,1197): PS3.18 table I.2-2, as the statuses of C-STORE: the second where one
+element is to blame."""
 
-_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID = 0x00080016, 0x00080018, 0x0020000D
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _CHUNK_BYTES = 256 * 1024
 
 router = APIRouter(prefix="/dicom-web", tags=["STOW-RS"])
@@ -85,18 +86,12 @@ async def _files(request: Request, content: MediaRange) -> AsyncGenerator[Binary
 
 def _accept(archive: Archive, file: BinaryIO, source: Source, study: str) -> StoredInstance | Refused:
     """Store one file; `study`, where it is not empty, is the only one that it may belong to."""
-    if study:
-        said = _said(file)
-        if said.study_instance_uid not in ("", study):
-            return Refused(
-                said=said, reason=DOES_NOT_MATCH, detail="its Study Instance UID is not that of the URL"
-            )
-        file.seek(0)
     try:
-        return archive.intake.accept_file(file, source)
+        return archive.intake.accept_file(file, source, study_instance_uid=study)
     except InvalidInstance as refusal:
         file.seek(0)
-        return Refused(said=_said(file), reason=CANNOT_UNDERSTAND, detail=str(refusal))
+        reason = CANNOT_UNDERSTAND if refusal.tag is None else DOES_NOT_MATCH
+        return Refused(said=_said(file), reason=reason, detail=str(refusal))
 
 
 def _said(file: BinaryIO) -> Said:
@@ -109,10 +104,9 @@ def _said(file: BinaryIO) -> Said:
     scanner = HeaderScanner(meta.transfer_syntax_uid)
     # What was read before the fault is all there is to say.
     with contextlib.suppress(InvalidInstance):
-        while scanner.text(_STUDY_INSTANCE_UID) is None and (chunk := file.read(_CHUNK_BYTES)):
+        while scanner.text(_SOP_INSTANCE_UID) is None and (chunk := file.read(_CHUNK_BYTES)):
             scanner.feed(chunk)
     return Said(
         sop_class_uid=scanner.text(_SOP_CLASS_UID) or meta.sop_class_uid,
         sop_instance_uid=scanner.text(_SOP_INSTANCE_UID) or meta.sop_instance_uid,
-        study_instance_uid=scanner.text(_STUDY_INSTANCE_UID) or "",
     )

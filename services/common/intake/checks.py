@@ -25,11 +25,15 @@ _UID = re.compile(r"[0-9.]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """What a sender says about an instance before its data set: in the command or the file meta."""
+    """What a sender says about an instance before its data set: in the command, the file meta or the URL.
+
+    Without `study_instance_uid` it may be of any study.
+    """
 
     transfer_syntax_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    study_instance_uid: str = ""
 
 
 def without_padding(uid: str) -> str:
@@ -44,12 +48,13 @@ def identify(text: Callable[[int], str | None], announced: Announcement) -> Inst
     padding is off.  Comments fit the 64 characters of (0000,0902) Error Comment.
 
     Raises:
-        InvalidInstance: a UID is missing or none, or SOP class or instance are not those announced.
+        InvalidInstance: a UID is missing or none, or SOP class, instance or study are not those announced.
     """
     found = {tag: _uid(tag, text(tag)) for tag in _NAMES}
     for tag, said in (
         (SOP_CLASS_UID, announced.sop_class_uid),
         (SOP_INSTANCE_UID, announced.sop_instance_uid),
+        (STUDY_INSTANCE_UID, announced.study_instance_uid or found[STUDY_INSTANCE_UID]),
     ):
         if found[tag] != without_padding(said):
             raise _refusal(tag, "is not the one announced")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol
 
@@ -58,21 +60,27 @@ class Intake:
         )
         return self._receive(source, announced)
 
-    def accept_file(self, stream: BinaryIO, source: Source) -> StoredInstance:
+    def accept_file(
+        self, stream: BinaryIO, source: Source, *, study_instance_uid: str = "", is_held: bool = False
+    ) -> StoredInstance:
         """Accept a file from a seekable stream; its data set is stored verbatim.
 
+        One of another study than `study_instance_uid`, where that is given, is refused.
+
         Raises:
-            InvalidInstance: it is no such file or cannot be stored; its bytes are in the quarantine.
+            InvalidInstance: it is no such file or cannot be stored; its bytes are in the quarantine, where
+                they came from if it `is_held` already.
             Unavailable: the object store does not answer; nothing was stored.
         """
         start = stream.tell()
         try:
-            announced = read_announcement(stream)
+            announced = replace(read_announcement(stream), study_instance_uid=study_instance_uid)
         except InvalidInstance as refusal:
-            stream.seek(start)
-            self._hold_file(stream, source, refusal)
+            if not is_held:
+                stream.seek(start)
+                self._hold_file(stream, source, refusal)
             raise
-        reception = self._receive(source, announced)
+        reception = self._receive(source, announced, holds=not is_held)
         try:
             while chunk := stream.read(_CHUNK_BYTES):
                 reception.write(chunk)
@@ -80,13 +88,13 @@ class Intake:
         finally:
             reception.abort()
 
-    def _receive(self, source: Source, announced: Announcement) -> Reception:
+    def _receive(self, source: Source, announced: Announcement, *, holds: bool = True) -> Reception:
         return Reception(
             key=new_key(self._clock()),
             store=self._store,
             source=source,
             announced=announced,
-            quarantine=self._quarantine,
+            quarantine=self._quarantine if holds else None,
             offer=self._publisher.offer,
             clock=self._clock,
             limits=self._limits,
@@ -96,10 +104,11 @@ class Intake:
         """Keep a file that cannot be read as one of an instance."""
         now = self._clock()
         writer = self._store.create(held_bytes_key(new_entry_id(now)))
-        size = 0
+        size, digest = 0, hashlib.sha256()
         try:
             while chunk := stream.read(_CHUNK_BYTES):
                 size += len(chunk)
+                digest.update(chunk)
                 if size <= self._limits.quarantine_bytes:
                     writer.write(chunk)
             refusals.hold(
@@ -108,6 +117,7 @@ class Intake:
                 size=size,
                 source=source,
                 announced=None,
+                digest=digest.hexdigest(),
                 held_at=now,
                 quarantine=self._quarantine,
             )

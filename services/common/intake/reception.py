@@ -39,12 +39,13 @@ class Reception:
         store: BlobStore,
         source: Source,
         announced: Announcement,
-        quarantine: Quarantine,
+        quarantine: Quarantine | None,
         offer: Callable[[StoredInstance], None],
         clock: Callable[[], datetime],
         limits: Limits,
     ) -> None:
-        """Begin the blob at `key` with preamble and file meta information.
+        """Begin the blob at `key` with preamble and file meta information; without `quarantine` what is
+        refused is not kept.
 
         Raises:
             Unavailable: the object store does not answer.
@@ -60,7 +61,7 @@ class Reception:
         self._refusal: InvalidInstance | None = None
         self._data_set_digest = hashlib.sha256()
         self._file_digest = hashlib.sha256()
-        self._scanner = HeaderScanner(announced.transfer_syntax_uid)
+        self._scanner = HeaderScanner(announced.transfer_syntax_uid, whole=True)
         meta = file_meta(
             sop_class_uid=_writable(announced.sop_class_uid),
             sop_instance_uid=_writable(announced.sop_instance_uid),
@@ -145,7 +146,7 @@ class Reception:
             key=key,
             sop_class_uid=without_padding(self._announced.sop_class_uid),
             transfer_syntax_uid=self._announced.transfer_syntax_uid,
-            blob=self._writer.commit(metadata),
+            blob=self._writer.commit(metadata, sha256=digests.file),
             data_set_offset=self._data_set_offset,
             digests=digests,
             received_at=received,
@@ -154,6 +155,8 @@ class Reception:
         )
 
     def _hold(self, refusal: InvalidInstance) -> None:
+        if self._quarantine is None:
+            return
         fits = self._size <= self._limits.quarantine_bytes
         refusals.hold(
             refusal,
@@ -161,6 +164,7 @@ class Reception:
             size=self._size,
             source=self._source,
             announced=self._announced,
+            digest=self._data_set_digest.hexdigest(),
             held_at=self._clock(),
             quarantine=self._quarantine,
         )

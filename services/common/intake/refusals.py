@@ -11,6 +11,7 @@ from services.common.errors import InvalidInstance
 from services.common.intake.checks import Announcement
 from services.common.keys import held_bytes_key, new_entry_id
 from services.common.model import QuarantineEntry, Source
+from services.common.part10 import tag_name
 from services.common.ports import BlobWriter, Quarantine
 
 _log = logs.get(__name__)
@@ -23,14 +24,22 @@ def hold(
     size: int,
     source: Source,
     announced: Announcement | None,
+    digest: str,
     held_at: datetime,
     quarantine: Quarantine,
 ) -> None:
     """Keep what was `received` (`size` bytes; None: too many to keep) where an operator sees why.
 
+    The same bytes, refused for the same reason, are kept once, however often they come; the log has a line
+    for each time.
+
     Raises:
         Unavailable: the quarantine does not answer; the sender may try again.
     """
+    earlier = quarantine.holding(digest)
+    if earlier is not None and earlier.reason.startswith(str(refusal)):
+        _log_refusal(refusal, earlier.entry_id, size=size, source=source, is_known=True)
+        return
     entry_id = new_entry_id(held_at)
     blob = received.commit({}, key=held_bytes_key(entry_id)) if received is not None else None
     said = asdict(announced) if announced is not None else {}
@@ -42,13 +51,22 @@ def hold(
         held_at=held_at,
         tag=refusal.tag,
         blob=blob,
+        digest=digest,
     )
     quarantine.hold(entry)
+    _log_refusal(refusal, entry_id, size=size, source=source, is_known=False)
+
+
+def _log_refusal(
+    refusal: InvalidInstance, entry_id: str, *, size: int, source: Source, is_known: bool
+) -> None:
     _log.warning(
         "instance_refused",
         entry_id=entry_id,
         reason=str(refusal),
-        tag=refusal.tag,
+        tag=None if refusal.tag is None else tag_name(refusal.tag),
         bytes=size,
+        route=source.route.value,
         calling_aet=source.calling_aet,
+        known=is_known,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 
+from services.common import logs
 from services.common.errors import InvalidInstance, NotAcceptable
 from services.common.events import from_json
 from services.common.intake.intake import Intake
 from services.common.model import QuarantineEntry, Route, Source
 from services.common.ports import BlobStore, EventBus, Quarantine
+
+_log = logs.get(__name__)
 
 INSTANCE_KIND = "instance"
 
@@ -17,12 +20,12 @@ INSTANCE_KIND = "instance"
 def retry(entry_id: str, *, intake: Intake, store: BlobStore, bus: EventBus, quarantine: Quarantine) -> str:
     """Take in again what the entry holds; gives a sentence that says what came of it.
 
-    The entry is released in any case that returns: bytes that are refused once more are held under a new
-    entry with today's reason.
+    The entry is released where this returns, and stays where it raises.
 
     Raises:
         NotFound: there is no such entry.
         NotAcceptable: the entry holds nothing that could be tried again.
+        InvalidInstance: its bytes are refused once more, for the reason said.
     """
     entry = quarantine.get(entry_id)
     said = _accept(entry, intake, store) if entry.kind == INSTANCE_KIND else _publish(entry, bus)
@@ -37,9 +40,10 @@ def _accept(entry: QuarantineEntry, intake: Intake, store: BlobStore) -> str:
     source = Source(**{**said, "route": Route(said["route"])})
     with store.open(entry.blob) as raw, io.BytesIO(raw.readall() or b"") as stream:
         try:
-            stored = intake.accept_file(stream, source)
+            stored = intake.accept_file(stream, source, is_held=True)
         except InvalidInstance as refusal:
-            return f"refused again, and held anew: {refusal}"
+            _log.warning("retry_refused", entry_id=entry.entry_id, reason=str(refusal))
+            raise InvalidInstance(f"refused again: {refusal}", tag=refusal.tag) from refusal
     return f"stored as {stored.blob.key}"
 
 

@@ -12,6 +12,9 @@ from services.common.part10.text import DEFAULT_CHARSET, charset_of, decode
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
+_PIXEL_TAG = b"\xe0\x7f\x10\x00"
+_UNDEFINED = 0xFFFFFFFF
+_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,13 @@ class PixelDataLocation:
     """Each fragment's (offset, length); None where the Pixel Data is not encapsulated."""
     truncated: bool = False
     """Whether the data set ends before the value does; not known of a deflated one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the element announces is there, the delimiter behind fragments included."""
+        if self.truncated or self.fragments is None or self.offset_table is None:
+            return not self.truncated
+        return self.end > sum(self.fragments[-1] if self.fragments else self.offset_table)
 
 
 class DataSet:

@@ -15,11 +15,15 @@ A header of version 1 is stored for good, under these rules:
 
 What is refused with `InvalidInstance` and what is not:
 
-* A data set that ends inside an element is refused.  Pixel Data that is cut short is not: all that its
-  source has of the image is there, and `Header.pixel_data` says `truncated`.
-* What follows Pixel Data and is no element (padding, garbage, an element cut short) stays in the data set
-  and out of the header, which covers it.  So do zeros after any top-level element.
-* Only what is scanned is judged: that a data set ends early behind the captured part is found by `complete`.
+* A data set that ends inside an element before Pixel Data is refused.
+* A scanner that is to judge the `whole` data set also refuses one that ends inside Pixel Data or inside an
+  element behind it, encapsulated Pixel Data and sequences that end without their delimiter, and a deflated
+  stream without its end.  Any other takes what there is, and `Header.pixel_data` says `truncated`: what was
+  stored stays readable.
+* What follows Pixel Data and is no element (padding, garbage) stays in the data set and out of the header,
+  which covers it.  So do zeros after any top-level element.
+* Otherwise only what is scanned is judged: that a data set ends early behind the captured part is found by
+  `complete`.
 * The departures that `grammar` lists are read through.  Nesting beyond 128 sequences is refused, and so is
   whatever else cannot be walked over before Pixel Data.
 """
@@ -29,8 +33,15 @@ from __future__ import annotations
 from services.common.errors import InvalidInstance
 from services.common.model import CapturedHeader
 from services.common.part10.deflate import Inflater
-from services.common.part10.encoding import PIXEL_TAGS, announced_by, is_deflated, tag_name
-from services.common.part10.grammar import NEVER, Walk
+from services.common.part10.encoding import PIXEL_DATA, PIXEL_TAGS, announced_by, is_deflated
+from services.common.part10.ending import (
+    begun_tag,
+    belongs_behind_pixels,
+    cut_container,
+    cut_element,
+    cut_value,
+)
+from services.common.part10.grammar import NEVER, SMALLEST_HEADER, Walk
 from services.common.part10.header import Header
 from services.common.part10.index import index_header
 from services.common.part10.text import DEFAULT_CHARSET, decode
@@ -50,19 +61,22 @@ class HeaderScanner:
     """Keeps the header of one data set, fed in pieces cut anywhere.
 
     Once the header is as long as it may be, only the UIDs that place the instance are still looked for, and
-    after them a byte costs nothing.
+    after them a byte costs nothing; unless the `whole` data set is to be judged.
     """
 
-    def __init__(self, transfer_syntax_uid: str, *, limit: int = CAPTURE_LIMIT) -> None:
+    def __init__(self, transfer_syntax_uid: str, *, limit: int = CAPTURE_LIMIT, whole: bool = False) -> None:
         self._transfer_syntax_uid = transfer_syntax_uid
         self._inflater = Inflater() if is_deflated(transfer_syntax_uid) else None
         self._walk = Walk(self, announced_by(transfer_syntax_uid))
+        self._walk.heeded = _UIDS
         self._limit = limit
         self._is_capturing = True
+        self._judges_whole = whole
         self._fed = 0
         self._base = 0  # offset in the data set of the first pending byte
         self._pending = b""  # the beginning of an element whose end is not here yet
         self._skip = 0  # bytes of a value left out that are still to come
+        self._left_out = 0  # bytes of the value left out last
         self._buffer = b""
         self._run = 0  # where in the buffer begins what is not in the content yet
         self._content = bytearray()
@@ -101,6 +115,8 @@ class HeaderScanner:
             self._pass(self._pending)
         if not self._walk.over:
             self._end()
+        if self._judges_whole and self._walk.is_unended:
+            raise cut_container(PIXEL_DATA, inside=False)
         covers = self._fed
         if not self._is_capturing:
             covers = self._mark_offset if self._inflater is None else 0
@@ -163,13 +179,15 @@ class HeaderScanner:
         self._buffer, self._run, walk.delta = buffer, 0, self._base
         self._set_full()
         try:
-            position = walk.advance(buffer, 0, len(buffer))
+            position = self._advance(0)
             if position >= walk.full_at:
                 self._stop_capture(walk.top_tag)
-                position = walk.advance(buffer, position, len(buffer))
+                position = self._advance(position)
         except InvalidInstance:
-            if not walk.pixels_reached:
+            if not walk.pixels_reached or (self._judges_whole and walk.depth and self._is_element()):
                 raise
+            if not walk.depth:
+                self._note_ends(walk.end_before, walk.end)
             walk.over = True
             self._keep_to_mark()
             return
@@ -180,6 +198,13 @@ class HeaderScanner:
         self._pending, self._skip = buffer[used:], position - used
         self._base = walk.delta = self._base + used
 
+    def _advance(self, position: int) -> int:
+        walk = self._walk
+        position = walk.advance(self._buffer, position, len(self._buffer))
+        if not walk.depth:
+            self._note_ends(walk.end_before, walk.end)
+        return position
+
     def _set_full(self) -> None:
         """Let the walk come back where the header would hold more than it may."""
         room = self._limit - len(self._content)
@@ -188,25 +213,48 @@ class HeaderScanner:
     def _end(self) -> None:
         """Close what the data set left open, or refuse it."""
         walk = self._walk
-        is_cut = bool(self._skip or self._pending) or walk.is_promised_more
-        if not is_cut or (walk.pixels_reached and walk.top_tag in PIXEL_TAGS):
+        is_judged = self._judges_whole or not walk.pixels_reached
+        fault = self._fault() if is_judged else None
+        if fault is not None:
+            raise fault
+        if walk.top_tag in PIXEL_TAGS or not (self._skip or self._pending or walk.is_promised_more):
             walk.close_all(0)
-        elif not walk.pixels_reached and (walk.depth or self._skip or any(self._pending)):
-            tag = walk.tag
-            if len(self._pending) >= 4:
-                group, number, _ = walk.encoding.item(self._pending[:4].ljust(8))
-                tag = group << 16 | number
-            raise InvalidInstance(f"the data set ends inside {tag_name(tag)}", tag=tag)
         elif self._skip and not walk.depth and self._is_capturing:
             self._mark = self._mark_before
-        if self._inflater is not None and not self._inflater.is_finished and not walk.pixels_reached:
+        if is_judged and self._inflater is not None and not self._inflater.is_finished:
             raise InvalidInstance("the deflated data set is cut short", tag=walk.tag)
+
+    def _fault(self) -> InvalidInstance | None:
+        """What is missing at the end, if it is of an element."""
+        walk = self._walk
+        if not self._is_element():
+            return None
+        if self._skip:
+            return cut_value(walk.tag, came=self._left_out - self._skip, declared=self._left_out)
+        is_inside = bool(self._pending) or walk.is_promised_more
+        if walk.depth and (self._judges_whole or is_inside):
+            return cut_container(walk.top_tag, inside=is_inside)
+        if any(self._pending):
+            return cut_element(self._pending, walk.encoding, walk.tag)
+        return None
+
+    def _is_element(self) -> bool:
+        """Whether the top-level element that has not ended is one; behind Pixel Data it may be garbage."""
+        walk = self._walk
+        if not walk.pixels_reached:
+            return True
+        if self._skip or walk.depth:
+            return walk.top_tag in PIXEL_TAGS or belongs_behind_pixels(walk.top_tag)
+        head = self._pending
+        return len(head) >= SMALLEST_HEADER and belongs_behind_pixels(begun_tag(head, walk.encoding))
 
     def _stop_capture(self, tag: int) -> None:
         self._keep_to_mark()
         self._is_capturing = False
         self._set_full()
-        self._walk.over = tag > _LAST_UID
+        if not self._judges_whole:
+            self._walk.over = tag > _LAST_UID
+            self._walk.heeded = None  # each element may now be the last that is looked at
 
     def _keep_to_mark(self) -> None:
         """Let the content end where the last top-level element does that it may hold."""
@@ -215,15 +263,14 @@ class HeaderScanner:
             self._content += self._buffer[self._run : self._run + missing]
         del self._content[self._mark :]
 
-    def _top_level_end(self, tag: int, position: int) -> None:
-        """Note that a top-level element ends at `position` of the buffer."""
+    def _note_ends(self, *positions: int) -> None:
+        """Note that top-level elements end at these positions of the buffer; the header may end there."""
         if not self._is_capturing:
-            self._walk.over = tag > _LAST_UID
             return
-        kept = len(self._content) + position - self._run
-        if kept <= self._limit:
-            self._mark_before = self._mark
-            self._mark, self._mark_offset = kept, position + self._walk.delta
+        for position in positions:
+            kept = len(self._content) + position - self._run
+            if position >= self._run and self._mark < kept <= self._limit:
+                self._mark, self._mark_offset = kept, position + self._walk.delta
 
     # What the walk tells (grammar.Visitor).
 
@@ -232,26 +279,38 @@ class HeaderScanner:
         if not self._walk.depth:
             if tag in _UIDS:
                 self._uids[tag] = self._buffer[value : value + length]
-            self._top_level_end(tag, value + length)
+            self._passed(tag)
 
     def left_out(self, tag: int, vr: str, start: int, value: int, length: int) -> int:
         """Ends a run of bytes to keep; the next begins after the value."""
+        if self._walk.depth:
+            return self.fragment(value, length)
+        self._note_ends(start)
         position = self.fragment(value, length)
-        if not self._walk.depth:
-            self._uids.pop(tag, None)  # of equal tags the last counts, as it does for `Header`
-            self._top_level_end(tag, position)
+        self._uids.pop(tag, None)  # of equal tags the last counts, as it does for `Header`
+        self._mark_before = self._mark
+        self._note_ends(position)
+        self._passed(tag)
         return position
+
+    def _passed(self, tag: int) -> None:
+        """Want no more once the header is full and no UID can follow."""
+        if not (self._is_capturing or self._judges_whole):
+            self._walk.over = tag > _LAST_UID
 
     def fragment(self, value: int, length: int) -> int:
         """Ends a run of bytes to keep; the next begins after the fragment."""
         if self._is_capturing:
             self._content += self._buffer[self._run : value]
         self._run = value + length
+        self._left_out = length
         self._set_full()
         return self._run
 
     def opened(self, tag: int, vr: str, start: int, value: int, length: int, kind: int) -> None:
         """Stays in the run of bytes to keep."""
+        if not self._walk.depth:
+            self._note_ends(start)
 
     def opened_item(self, little: bool) -> None:
         """Stays in the run of bytes to keep."""
@@ -259,4 +318,5 @@ class HeaderScanner:
     def closed(self, kind: int, end: int) -> None:
         """Ends a top-level element, if it was one."""
         if not self._walk.depth:
-            self._top_level_end(self._walk.tag, end)
+            self._note_ends(end)
+            self._passed(self._walk.tag)

@@ -17,8 +17,10 @@ from structlog.testing import capture_logs
 
 from services.common.errors import InvalidInstance, Unavailable
 from services.common.intake import Intake, Limits, Reception, recover
+from services.common.intake.retry import retry
 from services.common.keys import received_at
 from services.common.model import BlobRef, QuarantineEntry, Route, Source, StoredInstance
+from tests.fakes.memory_bus import MemoryBus
 from tests.fakes.memory_quarantine import MemoryQuarantine
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.publisher import RememberingPublisher
@@ -240,6 +242,86 @@ def test_an_unreadable_data_set_is_taken_to_its_end_and_refused_then(scene: Scen
     [entry] = scene.quarantine.held.values()
     assert entry.blob is not None
     assert scene.store.objects[entry.blob.key][0].endswith(content)
+
+
+def test_the_same_bytes_are_kept_once_and_told_of_each_time(scene: Scene) -> None:
+    content = encoded(data_set(StudyInstanceUID=None))
+    _, entry = scene.refused(content)
+    kept = set(scene.store.objects)
+    with capture_logs() as logged:
+        assert scene.refused(content)[1] == entry
+    assert set(scene.store.objects) == kept
+    [line] = logged
+    assert (line["event"], line["entry_id"], line["known"]) == ("instance_refused", entry.entry_id, True)
+    with pytest.raises(InvalidInstance, match="not the one announced"):
+        scene.accept(encoded(data_set()), sop_instance_uid="1.2.3.5")
+    with pytest.raises(InvalidInstance, match="not the one announced"):
+        scene.accept(encoded(data_set()), sop_class_uid="1.2.840.10008.5.1.4.1.1.2")
+    assert len(scene.quarantine.held) == 3, "the same bytes for another reason are another entry"
+
+
+def test_a_file_that_is_no_dicom_is_kept_once(scene: Scene) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidInstance):
+            scene.intake.accept_file(io.BytesIO(b"hello, this is a text"), IMPORTED)
+    assert len(scene.quarantine.held) == 1
+    assert len(scene.store.objects) == 1
+
+
+def test_a_data_set_that_is_cut_short_is_refused_with_what_came(scene: Scene) -> None:
+    content = encoded(data_set())[:-60]
+    refusal, entry = scene.refused(content)
+    assert str(refusal) == "(7FE0,0010) is cut short: 2500 of 2560 bytes came"
+    assert refusal.tag == entry.tag == 0x7FE00010
+    assert entry.blob is not None
+    assert scene.store.objects[entry.blob.key][0].endswith(content)
+
+
+def test_pixels_shorter_than_the_image_they_are_said_to_be_are_stored(scene: Scene) -> None:
+    content = encoded(data_set(Rows=512, Columns=512, BitsAllocated=16, SamplesPerPixel=1))
+    assert scene.accept(content).data_set.length == len(content)
+
+
+def test_what_was_cut_short_and_stored_before_is_recovered(scene: Scene) -> None:
+    stored = scene.accept(encoded(data_set()))
+    whole, metadata = scene.store.objects[stored.blob.key]
+    scene.store.objects[stored.blob.key] = whole[:-60], metadata
+    recovered = recover(scene.store, scene.store.stat(stored.blob.key))
+    assert recovered.key == stored.key
+
+
+def test_a_file_of_another_study_than_that_asked_for_is_refused_and_kept(scene: Scene) -> None:
+    with pytest.raises(InvalidInstance, match=r"\(0020,000D\).*not the one announced"):
+        scene.intake.accept_file(file_of(data_set()), IMPORTED, study_instance_uid="1.2.4")
+    [entry] = scene.quarantine.held.values()
+    assert entry.tag == 0x0020000D
+    assert json.loads(entry.payload)["study_instance_uid"] == "1.2.4"
+    scene.intake.accept_file(file_of(data_set()), IMPORTED, study_instance_uid="1.2.3")
+
+
+def retry_of(scene: Scene, entry: QuarantineEntry) -> str:
+    return retry(
+        entry.entry_id,
+        intake=scene.intake,
+        store=scene.store,
+        bus=MemoryBus(),
+        quarantine=scene.quarantine,
+    )
+
+
+def test_what_is_refused_again_stays_where_it_is(scene: Scene) -> None:
+    _, entry = scene.refused(encoded(data_set(StudyInstanceUID=None)))
+    kept = dict(scene.store.objects)
+    with pytest.raises(InvalidInstance, match=r"refused again: .* is missing"):
+        retry_of(scene, entry)
+    assert scene.quarantine.held == {entry.entry_id: entry}
+    assert scene.store.objects == kept
+
+
+def test_what_is_taken_the_second_time_is_released(scene: Scene) -> None:
+    _, entry = scene.refused(encoded(data_set()), sop_instance_uid="1.2.3.5")
+    assert retry_of(scene, entry).startswith("stored as originals/")
+    assert not scene.quarantine.held
 
 
 def test_more_than_the_quarantine_keeps_is_refused_without_its_bytes() -> None:

@@ -81,8 +81,10 @@ def _data_sets(draw: st.DrawFn) -> tuple[str, bytes]:
     return syntax, data + draw(_contents(writer))
 
 
-def _scan_in_pieces(data: bytes, syntax: str, cuts: list[int], limit: int) -> CapturedHeader:
-    scanner = HeaderScanner(syntax, limit=limit)
+def _scan_in_pieces(
+    data: bytes, syntax: str, cuts: list[int], limit: int, *, whole: bool = False
+) -> CapturedHeader:
+    scanner = HeaderScanner(syntax, limit=limit, whole=whole)
     buffer = bytearray()
     for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         buffer[:] = data[begin:end]
@@ -92,10 +94,10 @@ def _scan_in_pieces(data: bytes, syntax: str, cuts: list[int], limit: int) -> Ca
 
 
 def _outcome(
-    data: bytes, syntax: str, cuts: list[int], limit: int
+    data: bytes, syntax: str, cuts: list[int], limit: int, *, whole: bool = False
 ) -> CapturedHeader | tuple[str, int | None]:
     try:
-        return _scan_in_pieces(data, syntax, cuts, limit)
+        return _scan_in_pieces(data, syntax, cuts, limit, whole=whole)
     except InvalidInstance as exc:
         return str(exc), exc.tag
 
@@ -152,6 +154,11 @@ def test_data_set_cut_short_is_refused_or_read_the_same_way(
     assert outcome == _outcome(data, syntax, [], 65536)
     if isinstance(outcome, CapturedHeader):
         Header(outcome, syntax).pixel_data()
+    for limit in (100, 65536):
+        judged = _outcome(data, syntax, cuts, limit, whole=True)
+        assert judged == _outcome(data, syntax, [], limit, whole=True)
+        if isinstance(judged, CapturedHeader):  # whole data sets are read as by any other scanner
+            assert judged == _outcome(data, syntax, [], limit)
 
 
 @FUZZED_MORE

@@ -8,7 +8,9 @@ import zlib
 import pytest
 
 from services.common.errors import InvalidInstance
+from services.common.model import CapturedHeader
 from services.common.part10 import Header, HeaderScanner, complete
+from services.common.part10.encoding import tag_name
 from tests.unit.common.part10.data_sets import (
     BIG_ENDIAN,
     DEFLATED,
@@ -299,11 +301,124 @@ def test_what_cannot_be_read_after_pixel_data_stays_out_of_the_header(rest: byte
 
 
 @pytest.mark.parametrize("cut", [1, 100, 4999])
-def test_pixel_data_cut_short_is_kept_and_said_so(cut: int) -> None:
+def test_pixel_data_cut_short_is_read_and_said_so(cut: int) -> None:
     pixels = header((uids(W) + W.element(0x7FE00010, "OW", b"p" * 5000))[:-cut]).pixel_data()
     assert pixels is not None and pixels.truncated and pixels.length == 5000
     pixels = header((uids(W) + W.fragments(b"", b"p" * 5000))[: -8 - cut], JPEG).pixel_data()
     assert pixels is not None and pixels.truncated and pixels.fragments is not None
+
+
+# A data set that is judged to its end.
+
+NATIVE_PIXELS = uids(W) + W.element(0x7FE00010, "OW", b"p" * 5000)
+FRAGMENTS = uids(W) + W.fragments(b"", b"p" * 5000)
+ITEMS = W.sequence(
+    0x00400555, [W.item(W.element(0x0040A043, "LO", b"x" * 6), undefined=True)], undefined=True
+)
+
+
+def scan_whole(
+    data: bytes, syntax: str = EXPLICIT, *, limit: int = 65536, step: int = 1000
+) -> CapturedHeader:
+    scanner = HeaderScanner(syntax, limit=limit, whole=True)
+    for start in range(0, len(data), step):
+        scanner.feed(data[start : start + step])
+    return scanner.finish()
+
+
+@pytest.mark.parametrize("limit", [0, 65536])
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    ("data", "says", "tag"),
+    [
+        pytest.param(NATIVE_PIXELS[:-1], "4999 of 5000 bytes came", 0x7FE00010, id="native"),
+        pytest.param(NATIVE_PIXELS[:-5000], "0 of 5000 bytes came", 0x7FE00010, id="native, none came"),
+        pytest.param(
+            uids(W) + W.element(0x7FE00010, "OW", b"p" * 10, length=0xFFFFFFFE),
+            "10 of 4294967294 bytes came",
+            0x7FE00010,
+            id="native, lying length",
+        ),
+        pytest.param(FRAGMENTS[:-9], "4999 of 5000 bytes came", 0x7FE00010, id="fragment"),
+        pytest.param(FRAGMENTS[:-8], "no delimiter came at its end", 0x7FE00010, id="no delimiter"),
+        pytest.param(FRAGMENTS[:-4], "the data set ends inside it", 0x7FE00010, id="half a delimiter"),
+        pytest.param(
+            FRAGMENTS[:-8] + bytes(32), "no delimiter came at its end", 0x7FE00010, id="zeros for a delimiter"
+        ),
+        pytest.param(
+            FRAGMENTS[:-8] + W.element(0x7FE10010, "LO", b"ok"),
+            "no delimiter came at its end",
+            0x7FE00010,
+            id="an element for a delimiter",
+        ),
+        pytest.param(
+            NATIVE_PIXELS + W.element(0xFFFCFFFC, "OB", b"p" * 3000, length=9998),
+            "3000 of 9998 bytes came",
+            0xFFFCFFFC,
+            id="long element behind pixels",
+        ),
+        pytest.param(
+            NATIVE_PIXELS + W.element(0x7FE10011, "LO", b"p" * 3, length=8),
+            "3 of 8 bytes came",
+            0x7FE10011,
+            id="private element behind pixels",
+        ),
+        pytest.param(
+            NATIVE_PIXELS + W.element(0x7FE11010, "SQ", b"", length=100),
+            "the data set ends inside it",
+            0x7FE11010,
+            id="sequence behind pixels",
+        ),
+        pytest.param(uids(W) + ITEMS[:-8], "no delimiter came at its end", 0x00400555, id="sequence"),
+        pytest.param(uids(W) + ITEMS[:-16], "no delimiter came at its end", 0x00400555, id="item"),
+        pytest.param(
+            uids(W) + W.element(0x00204000, "LT", b"x" * 2000)[:-1],
+            "1999 of 2000 bytes came",
+            0x00204000,
+            id="long value",
+        ),
+        pytest.param(uids(W)[:-1], "5 of 6 bytes came", 0x0020000E, id="short value"),
+    ],
+)  # fmt: skip
+def test_a_data_set_that_is_cut_short_is_refused_where_the_whole_is_judged(
+    data: bytes, says: str, tag: int, limit: int, step: int
+) -> None:
+    with pytest.raises(InvalidInstance) as raised:
+        scan_whole(data, limit=limit, step=step)
+    assert str(raised.value) == f"{tag_name(tag)} is cut short: {says}"
+    assert raised.value.tag == tag
+    assert len(str(raised.value)) <= 64
+
+
+@pytest.mark.parametrize("limit", [0, 100, 65536])
+@pytest.mark.parametrize(
+    "data",
+    [
+        NATIVE_PIXELS,
+        FRAGMENTS,
+        uids(W) + W.element(0x7FE00010, "OB", b"odd"),
+        uids(W) + W.fragments(b"", b"odd"),
+        NATIVE_PIXELS + b"garbage",
+        NATIVE_PIXELS + b"more garbage than fits a head",
+        NATIVE_PIXELS + bytes(1000),
+        FRAGMENTS + b"\0" * 7,
+        NATIVE_PIXELS + b"\xff" * 64,
+        NATIVE_PIXELS + W.element(0xFFFCFFFC, "OB", bytes(2000)),
+        uids(W) + ITEMS,
+    ],
+)
+def test_padding_and_odd_lengths_are_whole_data_sets(data: bytes, limit: int) -> None:
+    assert scan_whole(data, limit=limit) == scan(data, limit=limit)
+
+
+def test_a_data_set_is_judged_to_its_end_behind_what_the_header_holds() -> None:
+    long = b"".join(W.element(0x00091000 + n, "LO", b"x" * 60) for n in range(2000))
+    data = uids(W) + W.element(0x00090010, "LO", b"LONG") + long + W.element(0x7FE00010, "OW", b"p" * 9000)
+    captured = scan_whole(data)
+    assert captured == scan(data) and captured.covers < len(data)
+    with pytest.raises(InvalidInstance, match=r"\(7FE0,0010\) is cut short: 8990 of 9000 bytes came"):
+        scan_whole(data[:-10])
+    assert scan(data[:-10]) == captured
 
 
 # Refusals.
