@@ -36,7 +36,8 @@ def main(settings: TranscodeSettings | None = None) -> None:
     serve_health(
         settings.health, {"catalog": lambda: catalog.missing(()), "queue": lambda: bus.depth("transcode")}
     )
-    sys.exit(run_worker(app, bus, TRANSCODE_LIMITS, settings.transcode.processes))
+    workers = settings.transcode
+    sys.exit(run_worker(app, bus, TRANSCODE_LIMITS, workers.processes, niceness=workers.niceness))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from prometheus_client import Counter
+from itertools import product
 
 from services.common import logs
+from services.common.counts import Counter
 from services.common.errors import BlobMissing, GantryError, InvalidInstance, NotAcceptable
 from services.common.events import InstancesIndexed
 from services.common.keys import Area
@@ -23,6 +23,8 @@ _log = logs.get(__name__)
 _RENDITIONS = Counter(
     "gantry_renditions_total", "Renditions made and refused, by kind and outcome", ("kind", "outcome")
 )
+for _kind, _outcome in product(RenditionKind, ("made", "refused")):
+    _RENDITIONS.labels(_kind.value, _outcome)  # there from the start, as zeros
 _SUFFIXES = {RenditionKind.JPEG2000: ".j2k.dcm", RenditionKind.THUMBNAIL: ".jpg"}
 
 
@@ -89,6 +91,7 @@ def _thumbnail(
     rendition = Rendition(
         sop_instance_uid=instance.key.sop_instance_uid,
         source_digest=instance.data_set_digest,
+        source_transfer_syntax_uid=instance.transfer_syntax_uid,
         kind=RenditionKind.THUMBNAIL,
     )
     picture = picture_of(stored, pool)
@@ -114,6 +117,7 @@ def _refused(instance: IndexedInstance, kind: RenditionKind, reason: GantryError
     return Rendition(
         sop_instance_uid=instance.key.sop_instance_uid,
         source_digest=instance.data_set_digest,
+        source_transfer_syntax_uid=instance.transfer_syntax_uid,
         kind=kind,
         refusal=str(reason),
     )

@@ -11,6 +11,8 @@ class WorkerSettings(BaseModel):
     """The transcode workers, each of which has a codec process of its own."""
 
     processes: int = Field(default=2, ge=1, le=64)
+    niceness: int = Field(default=10, ge=0, le=19)
+    """Nobody waits for a rendition, but a modality does for its C-STORE on the same machine."""
 
 
 class TranscodeSettings(CommonSettings):

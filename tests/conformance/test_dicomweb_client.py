@@ -22,9 +22,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tests.archive import Archive, wait_until
-from tests.dicomweb import ask, instance_path, wait_for
+from tests.archive import Archive
+from tests.dicomweb import ask, instance_path, wait_for_instances
 from tests.senders import made_study
+from tests.waiting import wait_until
 
 PATIENT_ID = "DICOMWEB-1"
 FRAMES = 7
@@ -68,7 +69,7 @@ def stored(archive: Archive) -> Iterator[Stored]:
     answer = client.store_instances([*ct, native, rle])
     assert len(answer.ReferencedSOPSequence) == 7
     assert answer.RetrieveURL.endswith(f"/dicom-web/studies/{ct[0].StudyInstanceUID}")
-    wait_for(archive, [instance_path(image) for image in (*ct, native, rle)])
+    wait_for_instances(archive, [instance_path(image) for image in (*ct, native, rle)])
     yield Stored(client=client, ct=ct, native=native, rle=rle)
 
 
@@ -275,7 +276,7 @@ def test_storing_into_another_study_is_refused(archive: Archive, stored: Stored)
     assert (refused.ReferencedSOPInstanceUID, refused.FailureReason) == (stranger.SOPInstanceUID, 0xA900)
     (taken,) = answer.ReferencedSOPSequence
     assert taken.ReferencedSOPInstanceUID == welcome.SOPInstanceUID
-    wait_for(archive, [instance_path(welcome)])
+    wait_for_instances(archive, [instance_path(welcome)])
     assert ask(archive, instance_path(stranger)).status == 404
 
 

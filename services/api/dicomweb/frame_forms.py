@@ -1,4 +1,8 @@
-"""How frames go out: as they are stored, as their JPEG 2000 rendition, or decoded (PS3.18 8.7.3)."""
+"""How frames go out: as they are stored, as their JPEG 2000 rendition, or decoded (PS3.18 8.7.3).
+
+A frame has no attributes of its own: who reads it goes by the metadata, which are the original's.  So each
+form is what they say, and a rendition of which they do not hold is for whole instances only.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from dataclasses import dataclass, replace
 from services.api.dicomweb.accept import MediaRange
 from services.common.errors import NotAcceptable
 from services.common.model import BlobRef, Location, RenditionKind
+from services.common.part10 import Header
+from services.common.pixels.description import describe
 from services.common.pixels.frames import NATIVE
 from services.common.retrieval import EXPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
 
@@ -87,6 +93,11 @@ def _form_for(one: MediaRange, stored: FrameForm, compressed: Sequence[FrameForm
     return None
 
 
+def stored_syntax(location: Location) -> str:
+    """The transfer syntax of the frames that ``transfer-syntax=*`` gives."""
+    return _stored_form(location).transfer_syntax_uid
+
+
 def _decoded_form(location: Location) -> FrameForm:
     return FrameForm(
         media_type=OCTETS,
@@ -113,7 +124,7 @@ def _stored_form(location: Location) -> FrameForm:
 
 def _rendition_form(location: Location) -> FrameForm | None:
     rendition = location.rendition(RenditionKind.JPEG2000)
-    if rendition is None or rendition.blob is None:
+    if rendition is None or rendition.blob is None or not _is_colour_by_pixel(location):
         return None
     start = rendition.data_set_offset
     return FrameForm(
@@ -123,3 +134,9 @@ def _rendition_form(location: Location) -> FrameForm | None:
         stored_syntax_uid=rendition.transfer_syntax_uid,
         is_decoded=False,
     )
+
+
+def _is_colour_by_pixel(location: Location) -> bool:
+    """Whether the metadata say of colours what holds of JPEG 2000: no planes, no sub-sampling."""
+    image = describe(Header(location.header, location.transfer_syntax_uid))
+    return image.planar_configuration == 0 and not image.is_subsampled

@@ -17,7 +17,7 @@ from services.api.dicomweb.resources import instance_url, locate_one
 from services.api.dicomweb.streaming import Streamed
 from services.common.errors import InvalidQuery, NotFound
 from services.common.model import Location
-from services.common.pixels.decompression import native_description, native_frame
+from services.common.pixels.decompression import native_frame
 from services.common.pixels.frames import StoredImage
 from services.common.pixels.reading import opened
 from services.common.ports import Buffer
@@ -92,7 +92,7 @@ def frame_numbers(text: str) -> Sequence[int]:
 
 
 def _decoded(stored: StoredImage, archive: Archive) -> Callable[[int], Iterator[Buffer]]:
-    length = native_description(stored).frame_length
+    length = stored.image.frame_length
     return lambda index: _beginning(native_frame(stored, index, archive.pool), length)
 
 

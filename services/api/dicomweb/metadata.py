@@ -1,4 +1,8 @@
-"""WADO-RS: the metadata of instances as DICOM JSON (PS3.18 10.4.1.1.2)."""
+"""WADO-RS: the metadata of instances as DICOM JSON (PS3.18 10.4.1.1.2).
+
+They are the original's, and frames are what they say; Available Transfer Syntax UID (PS3.18 10.6.3.3) tells
+in which syntax frames come to a client that takes any.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from fastapi import APIRouter, Request, Response
 from services.api.addresses import base_url
 from services.api.dependencies import Archive, Here
 from services.api.dicomweb.accept import accepted, choose
+from services.api.dicomweb.frame_forms import stored_syntax
+from services.api.dicomweb.models import element
 from services.api.dicomweb.resources import instance_url, locate
 from services.api.dicomweb.streaming import encoded, json_array
 from services.api.model_cache import PLACE
@@ -18,6 +24,7 @@ from services.common.part10 import Header, dicom_json
 
 JSON_TYPES = ("application/dicom+json", "application/json")
 
+_AVAILABLE_TRANSFER_SYNTAX = "00083002"
 _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 
@@ -57,4 +64,6 @@ def _models(archive: Archive, found: Sequence[Location], base: str) -> Iterator[
 
 def _model(location: Location) -> bytes:
     header = Header(location.header, location.transfer_syntax_uid)
-    return encoded(dicom_json(header, lambda path: f"{PLACE.decode()}/bulkdata/{path}"))
+    model = dict(dicom_json(header, lambda path: f"{PLACE.decode()}/bulkdata/{path}"))
+    model[_AVAILABLE_TRANSFER_SYNTAX] = element("UI", stored_syntax(location))
+    return encoded(dict(sorted(model.items())))

@@ -34,19 +34,25 @@ class Decoded:
     photometric_interpretation: str
 
 
+class BrokenStream(NotAcceptable):
+    """A library failed at a frame; what it said of that is the error's cause, and knows pixels only."""
+
+
 class Codec(Protocol):
     """Makes the pixels of one frame."""
 
-    def __call__(self, frame: bytes, image: ImageDescription) -> Decoded:
+    def __call__(self, frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
         """Decode `frame`, which must be what `image` says.
 
+        A codec that has the choice gives the photometric interpretation `wanted`.
+
         Raises:
-            NotAcceptable: the frame is broken or contradicts the description.
+            NotAcceptable: the frame contradicts the description.
         """
 
 
-def decode(frame: bytes, transfer_syntax_uid: str, image: ImageDescription) -> Decoded:
-    """The pixels of an encapsulated frame.
+def decode(frame: bytes, transfer_syntax_uid: str, image: ImageDescription, wanted: str = "RGB") -> Decoded:
+    """The pixels of an encapsulated frame, as `wanted` where lossy colour JPEG leaves the choice.
 
     Raises:
         NotAcceptable: there is no codec for the transfer syntax, or the frame cannot be decoded.
@@ -55,23 +61,27 @@ def decode(frame: bytes, transfer_syntax_uid: str, image: ImageDescription) -> D
     if codec is None:
         raise NotAcceptable(f"no codec decodes transfer syntax {transfer_syntax_uid}")
     try:
-        return codec(frame, image)
-    except (OSError, RuntimeError, ValueError, TypeError, zlib.error, MemoryError) as exc:
-        raise NotAcceptable(f"the frame cannot be decoded: {type(exc).__name__}: {exc}"[:200]) from exc
+        return codec(frame, image, wanted)
+    except MemoryError as exc:
+        raise NotAcceptable("the frame cannot be decoded within the memory of a codec process") from exc
+    except (OSError, RuntimeError, ValueError, TypeError, IndexError, zlib.error) as exc:
+        raise BrokenStream("the frame cannot be decoded: its code stream is broken or unusual") from exc
 
 
 def encode_jpeg2000(pixels: Pixels, image: ImageDescription) -> bytes:
     """A lossless JPEG 2000 code stream without colour transform, of any pixels that `image` can hold.
 
-    Its precision is Bits Stored; where something lies above the stored bits, it is Bits Allocated, so
-    that nothing is lost.
+    Its precision is Bits Stored.
+
+    Raises:
+        NotAcceptable: the pixels cannot be held, or not without loss.
     """
     try:
         stream = openjpeg.utils.encode_array(
             np.ascontiguousarray(pixels), bits_stored=_precision(pixels, image), use_mct=False
         )
     except (RuntimeError, ValueError, MemoryError) as exc:
-        raise NotAcceptable(f"the frame cannot be encoded: {exc}"[:200]) from exc
+        raise BrokenStream("the frame cannot be encoded as JPEG 2000") from exc
     return bytes(stream)
 
 
@@ -81,6 +91,8 @@ def _precision(pixels: Pixels, image: ImageDescription) -> int:
     Raises:
         NotAcceptable: the samples lie elsewhere, or use bits beyond (PS3.5 8.1.1), for example an overlay.
     """
+    if image.bits_stored == 1:
+        raise NotAcceptable("the encoder does not give single bits back reliably")
     span = 1 << image.bits_stored
     low = -span // 2 if image.is_signed else 0
     fits = low <= int(pixels.min()) and int(pixels.max()) < low + span
@@ -89,7 +101,7 @@ def _precision(pixels: Pixels, image: ImageDescription) -> int:
     return image.bits_stored
 
 
-def _rle(frame: bytes, image: ImageDescription) -> Decoded:
+def _rle(frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
     whole = replace(image, photometric_interpretation=_full(image), planar_configuration=1)
     if image.bits_allocated == 1:
         # One segment of packed bits, which the library's own frame decoder takes for one byte per pixel.
@@ -100,7 +112,7 @@ def _rle(frame: bytes, image: ImageDescription) -> Decoded:
     return Decoded(pixels=pixels, photometric_interpretation=whole.photometric_interpretation)
 
 
-def _deflated_frame(frame: bytes, image: ImageDescription) -> Decoded:
+def _deflated_frame(frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
     whole = replace(image, photometric_interpretation=_full(image))
     value = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, whole.frame_length + 2)
     if len(value) > whole.frame_length + 1:
@@ -111,12 +123,13 @@ def _deflated_frame(frame: bytes, image: ImageDescription) -> Decoded:
 
 
 def _jpeg(transfer_syntax_uid: str) -> Codec:
-    def decode_jpeg(frame: bytes, image: ImageDescription) -> Decoded:
+    def decode_jpeg(frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
         header = jpeg.read_header(frame)
         jpeg.check(header, image)
         if not header.is_lossless and header.precision == 8:
-            pixels = jpeg.decode_lossy(frame, header, image)
-            interpretation = "RGB" if image.samples_per_pixel == 3 else image.photometric_interpretation
+            colours = jpeg.YBR_FULL if wanted in (jpeg.YBR_FULL, f"{jpeg.YBR_FULL}_422") else jpeg.RGB
+            pixels = jpeg.decode_lossy(frame, header, image, colours)
+            interpretation = colours if image.samples_per_pixel == 3 else image.photometric_interpretation
         elif header.is_lossless or image.samples_per_pixel == 1:
             pixels = jpeg.decode_with_gdcm(frame, transfer_syntax_uid, image)
             interpretation = _full(image)
@@ -127,7 +140,7 @@ def _jpeg(transfer_syntax_uid: str) -> Codec:
     return decode_jpeg
 
 
-def _jpeg_ls(frame: bytes, image: ImageDescription) -> Decoded:
+def _jpeg_ls(frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
     jpeg.check(jpeg.read_header(frame), image)
     value, info = jpeg_ls.decode_pixel_data(frame)
     dtype = "u1" if info["bits_per_sample"] <= 8 else "<u2"
@@ -139,7 +152,7 @@ def _jpeg_ls(frame: bytes, image: ImageDescription) -> Decoded:
     )
 
 
-def _jpeg2000(frame: bytes, image: ImageDescription) -> Decoded:
+def _jpeg2000(frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
     info = openjpeg.get_parameters(frame)
     jpeg.check(
         jpeg.StreamHeader(
@@ -148,7 +161,7 @@ def _jpeg2000(frame: bytes, image: ImageDescription) -> Decoded:
             components=info["samples_per_pixel"],
             precision=info["precision"],
             is_lossless=False,
-            names_colours=True,
+            colours="",
         ),
         image,
     )

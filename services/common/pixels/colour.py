@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
 
 from services.common.errors import NotAcceptable
+from services.common.pixels import tables
 from services.common.pixels.description import ImageDescription
 from services.common.pixels.layout import Pixels, stored_values
 
@@ -15,6 +15,9 @@ _PARTIAL = np.array(
     [[1.1644, 0.0, 1.596], [1.1644, -0.3917, -0.813], [1.1644, 2.0173, 0.0]], dtype=np.float32
 )
 _OFFSETS = {"YBR_FULL": (0.0, 128.0, 128.0), "YBR_PARTIAL": (16.0, 128.0, 128.0)}
+_COLOURS = ("Red", "Green", "Blue")
+_LARGEST_BYTE = 0xFF
+_SIGN = 0x8000
 _STRIPE = 256
 """Rows that are converted at once, so that the floating point copy of a large frame stays small."""
 
@@ -52,12 +55,25 @@ def from_palette(pixels: Pixels, image: ImageDescription, data_set: Dataset) -> 
         NotAcceptable: the tables are missing or broken.
     """
     try:
-        rgb = apply_color_lut(stored_values(pixels, image), data_set)
-        bits = int(data_set["RedPaletteColorLookupTableDescriptor"].value[2])
-    except (AttributeError, KeyError, ValueError, IndexError, TypeError, NotImplementedError) as exc:
-        raise NotAcceptable(f"the palette cannot be read: {type(exc).__name__}") from exc
-    rgb = rgb[..., :3]
-    # Tables declared with 16 bits are sometimes filled with 8-bit values.
-    if rgb.dtype.itemsize > 1 and bits > 8 and (rgb.max() > 255):
-        rgb = rgb >> 8
-    return np.asarray(rgb.astype(np.uint8))
+        count, first, bits = (int(n) for n in data_set["RedPaletteColorLookupTableDescriptor"].value)
+        count = count or tables.MAX_ENTRIES
+        table = np.stack([_table(data_set, colour, count, bits) for colour in _COLOURS], axis=1)
+    except (KeyError, ValueError, TypeError) as exc:
+        raise NotAcceptable("its palette is missing or broken") from exc
+    if not len(table):
+        raise NotAcceptable("its palette is empty")
+    # Tables declared with 16 bits are sometimes filled with 8-bit values, and the other way round.
+    table = (table >> 8 if table.max() > _LARGEST_BYTE else table).astype(np.uint8)
+    if image.is_signed and first >= _SIGN:
+        first -= 2 * _SIGN
+    wide = np.int32 if image.bits_stored <= 16 else np.int64
+    index = stored_values(pixels, image).astype(wide) - first
+    # Values beyond the table take its ends.
+    return np.asarray(table[np.clip(index, 0, len(table) - 1)])
+
+
+def _table(data_set: Dataset, colour: str, count: int, bits: int) -> Pixels:
+    plain = f"{colour}PaletteColorLookupTableData"
+    if plain in data_set:
+        return tables.entries(data_set, plain, count)
+    return tables.expanded(data_set, f"Segmented{plain}", count, bits)

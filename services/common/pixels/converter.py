@@ -8,13 +8,13 @@ from typing import cast
 from services.common.model import Location
 from services.common.pixels.decompression import decompressed
 from services.common.pixels.pool import CodecPool
-from services.common.ports import BlobStore, Buffer, EncodedDataSet
+from services.common.ports import BlobReader, Buffer, EncodedDataSet
 
 
 class PoolConverter:
     """Uncompressed data sets of stored ones; the pool decodes pixels, frame by frame as they are read."""
 
-    def __init__(self, store: BlobStore, pool: CodecPool) -> None:
+    def __init__(self, store: BlobReader, pool: CodecPool) -> None:
         self._store = store
         self._pool = pool
 

@@ -11,7 +11,7 @@ from services.common.model import BlobRef, CapturedHeader
 from services.common.part10 import Header
 from services.common.pixels import jobs
 from services.common.pixels.assembly import Surroundings, bounded, rewritten, surroundings
-from services.common.pixels.description import ImageDescription, decoded_description
+from services.common.pixels.description import decoded_description, frame_description
 from services.common.pixels.frames import NATIVE, PIXEL_DATA, StoredImage
 from services.common.pixels.pool import CodecPool
 from services.common.pixels.reading import DataSetReader, opened
@@ -21,7 +21,7 @@ from services.common.pixels.reencoding import (
     element_header,
     swapped,
 )
-from services.common.ports import BlobStore, Buffer
+from services.common.ports import BlobReader, Buffer
 
 TARGETS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _LONGEST_VALUE = 0xFFFFFFFE
@@ -38,7 +38,7 @@ class Uncompressed:
 
 @contextmanager
 def decompressed(
-    store: BlobStore,
+    store: BlobReader,
     data_set: BlobRef,
     transfer_syntax_uid: str,
     target_transfer_syntax_uid: str,
@@ -68,7 +68,7 @@ def decompressed(
 
 def _decoded(stored: StoredImage, pool: CodecPool, explicit: bool) -> tuple[int, Iterator[Buffer]]:
     """Encapsulated pixels: a codec process decodes them."""
-    after = native_description(stored)
+    after = decoded_description(stored.image, stored.transfer_syntax_uid)
     if after.frame_bits % 8 and after.number_of_frames > 1:
         raise NotAcceptable("single bits of several frames do not begin at bytes")
     around = rewritten(
@@ -110,25 +110,23 @@ def _reencoded(
 
 
 def native_frame(stored: StoredImage, index: int, pool: CodecPool) -> Iterator[Buffer]:
-    """One frame as uncompressed little-endian bytes (PS3.18 8.7.3.3.1), described by `native_description`.
+    """One frame as uncompressed little-endian bytes (PS3.18 8.7.3.3.1).
+
+    It lies as `frame_description` says, so that who reads it goes by the data set's own attributes, which
+    are those of its metadata.
 
     Raises:
-        NotAcceptable: there is no such frame, or it cannot be decoded.
+        NotAcceptable: there is no such frame, or it cannot be decoded to what the data set says.
     """
     frame = stored.frame(index)
-    if frame.transfer_syntax_uid is None and not stored.image.frame_bits % 8:
-        if frame.byte_order == "<":
-            return iter(frame.content)
-        word = _word_bytes(stored.header, "OW", PIXEL_DATA)
-        return _swapped(iter(frame.content), word)
-    return jobs.decoded(pool, frame, replace(native_description(stored), number_of_frames=1))
-
-
-def native_description(stored: StoredImage) -> ImageDescription:
-    """What the image's frames are once they are uncompressed."""
-    if stored.is_native:
-        return stored.image
-    return decoded_description(stored.image, stored.transfer_syntax_uid)
+    image = replace(frame_description(stored.image), number_of_frames=1)
+    if frame.transfer_syntax_uid is not None or image.frame_bits % 8:
+        return jobs.decoded(pool, frame, image)
+    if frame.byte_order == "<":
+        return iter(frame.content)
+    if image.bits_allocated == 8 and image.frame_length % 2 and stored.image.number_of_frames > 1:
+        raise NotAcceptable("frames of an odd length begin inside the words of a big-endian value")
+    return _swapped(iter(frame.content), _word_bytes(stored.header, "OW", PIXEL_DATA))
 
 
 def _around(original: Surroundings, header: Header, transfer_syntax_uid: str, explicit: bool) -> Surroundings:

@@ -15,6 +15,10 @@ _ONE_SAMPLE = (*MONOCHROME, "PALETTE COLOR")
 SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 """Uncompressed, their chrominance is sampled once for two pixels of a row (PS3.3 C.7.6.3.1.2)."""
 
+LOSSY_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_TRANSFORMED = ("YBR_RCT", "YBR_ICT")
+"""Colour transforms inside a code stream, which decoding undoes (PS3.5 8.2.4)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDescription:
@@ -133,7 +137,22 @@ def decoded_description(image: ImageDescription, transfer_syntax_uid: str) -> Im
     if image.samples_per_pixel == 1:
         return image
     interpretation = image.photometric_interpretation.removesuffix("_422").removesuffix("_420")
-    lossy_jpeg = transfer_syntax_uid in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
-    if lossy_jpeg or interpretation in ("YBR_RCT", "YBR_ICT"):
+    if transfer_syntax_uid in LOSSY_JPEG or interpretation in _TRANSFORMED:
         interpretation = "RGB"
     return replace(image, photometric_interpretation=interpretation, planar_configuration=0)
+
+
+def frame_description(image: ImageDescription) -> ImageDescription:
+    """What an uncompressed frame is for somebody who has the attributes of `image` and nothing else.
+
+    It lies as they say: its colours, their planes, their sub-sampling.  Only a colour transform of
+    JPEG 2000, which no uncompressed pixels can have, stands for RGB.
+
+    Raises:
+        NotAcceptable: they name a sub-sampling that no uncompressed pixels have.
+    """
+    if image.photometric_interpretation.endswith("_420"):
+        raise NotAcceptable(f"no uncompressed frame is {image.photometric_interpretation[:16]}")
+    if image.photometric_interpretation in _TRANSFORMED:
+        return replace(image, photometric_interpretation="RGB")
+    return image

@@ -139,19 +139,20 @@ def group_fragments(
     number_of_frames: int,
     read: Callable[[int, int], bytes],
 ) -> Sequence[Fragments]:
-    """Which fragments belong to which frame: by an offset table that fits, by their number, or by the ends
-    of JPEG streams.
+    """Which fragments belong to which frame: by the offset table, by their number, or by the ends of JPEG
+    streams.
+
+    A table with an entry for each frame is believed or refused; where its entries are none, each frame may
+    still be a fragment.
 
     Raises:
-        NotAcceptable: none of these tells.
+        NotAcceptable: none of these tells, or the table contradicts the fragments or the frames' order.
     """
     if number_of_frames == 1 and fragments:
         return [fragments]
-    if len(table) == number_of_frames:
-        first = fragments[0][0] if fragments else 0
-        index = {offset - first: at for at, (offset, _) in enumerate(fragments)}
-        starts = [index.get(offset, -1) for offset in table]
-        if starts and starts[0] == 0 and all(a < b for a, b in pairwise(starts)):
+    if fragments and len(table) == number_of_frames:
+        starts = _starts(fragments, table)
+        if starts is not None:
             return [
                 fragments[start:end] for start, end in zip(starts, [*starts[1:], len(fragments)], strict=True)
             ]
@@ -167,3 +168,26 @@ def group_fragments(
     if len(frames) != number_of_frames:
         raise NotAcceptable(f"{number_of_frames} frames cannot be found among {len(fragments)} fragments")
     return frames
+
+
+def _starts(fragments: Fragments, table: Sequence[int]) -> Sequence[int] | None:
+    """The index of each frame's first fragment; None where the table fits nothing and nothing needs it.
+
+    Raises:
+        NotAcceptable: the table names frames out of their order, or bytes at which no fragment begins.
+    """
+    index = {offset - fragments[0][0]: at for at, (offset, _) in enumerate(fragments)}
+    starts = [index.get(offset, -1) for offset in table]
+    if -1 in starts:
+        if len(fragments) == len(table):
+            return None
+        wrong = starts.index(-1)
+        raise NotAcceptable(
+            f"the offset table lets frame {wrong + 1} begin at byte {table[wrong]}, where no fragment does"
+        )
+    if starts[0] != 0:
+        raise NotAcceptable(f"the offset table lets frame 1 begin at fragment {starts[0] + 1}")
+    for number, (start, following) in enumerate(pairwise(starts), start=2):
+        if following <= start:
+            raise NotAcceptable(f"the offset table lets frame {number} begin before frame {number - 1} ends")
+    return starts

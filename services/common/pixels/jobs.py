@@ -75,7 +75,6 @@ def decoded(pool: CodecPool, frame: Frame, wanted: ImageDescription) -> Iterator
 
 def _decode(pool: CodecPool, frame: Frame, fields: Fields, wanted: ImageDescription, kept: IO[bytes]) -> None:
     with pool.run(fields, frame.length, frame.content) as reply:
-        _expect(reply, wanted.photometric_interpretation)
         if reply.lengths != (wanted.frame_length,):
             raise NotAcceptable("a decoded frame has another length than its data set says")
         for piece in reply.read(0):
@@ -89,7 +88,8 @@ def encoded(pool: CodecPool, frame: Frame, interpretation: str) -> Iterator[Enco
     Raises:
         NotAcceptable: it cannot be decoded or encoded, or does not come back the same.
     """
-    with pool.run({"job": "encode", **frame.fields}, frame.length, frame.content) as reply:
+    fields = {"job": "encode", **frame.fields, "interpretation": interpretation}
+    with pool.run(fields, frame.length, frame.content) as reply:
         _expect(reply, interpretation)
         proof = reply.read(1) if len(reply.lengths) > 1 else iter(())
         yield Encoded(length=reply.lengths[0], stream=reply.read(0), proof=proof)

@@ -19,22 +19,24 @@ from services.common.pixels.layout import Pixels, container
 _FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _START_OF_SCAN = 0xDA
-_ADOBE_LENGTH = 12
-"""A shorter Adobe segment lacks the byte that tells the colour transform."""
+_JFIF_MARKER, _JFIF_LENGTH = 0xE0, 14
+_ADOBE_MARKER, _ADOBE_LENGTH = 0xEE, 12
+"""The decoder overlooks shorter segments; the last byte of Adobe's tells the colour transform."""
+RGB, YBR_FULL = "RGB", "YBR_FULL"
 _STANDALONE = (0x01, *range(0xD0, 0xD9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamHeader:
-    """The frame header of a JPEG or JPEG-LS stream, and whether it says what its components are."""
+    """The frame header of a JPEG or JPEG-LS stream, and what it says its components are."""
 
     rows: int
     columns: int
     components: int
     precision: int
     is_lossless: bool
-    names_colours: bool
-    """A JFIF or Adobe segment, or components called R, G and B, leave no doubt about the colour space."""
+    colours: str
+    """`RGB` or `YBR_FULL` where a JFIF or Adobe segment, or components called R, G and B, leave no doubt."""
 
 
 def read_header(stream: bytes) -> StreamHeader:
@@ -43,7 +45,7 @@ def read_header(stream: bytes) -> StreamHeader:
     Raises:
         NotAcceptable: there is no frame header where there should be one.
     """
-    at, names_colours = 2, False
+    at, jfif, adobe = 2, "", ""
     while at + 4 <= len(stream):
         if stream[at] != 0xFF:
             break
@@ -66,11 +68,12 @@ def read_header(stream: bytes) -> StreamHeader:
                 components=segment[5],
                 precision=segment[0],
                 is_lossless=marker in _LOSSLESS,
-                names_colours=names_colours or names == b"RGB",
+                colours=jfif or adobe or (RGB if names == b"RGB" else ""),
             )
-        names_colours |= segment[:5] == b"JFIF\0" or (
-            segment[:5] == b"Adobe" and len(segment) >= _ADOBE_LENGTH
-        )
+        if marker == _JFIF_MARKER and segment[:5] == b"JFIF\0" and len(segment) >= _JFIF_LENGTH:
+            jfif = YBR_FULL
+        if marker == _ADOBE_MARKER and segment[:5] == b"Adobe" and len(segment) >= _ADOBE_LENGTH:
+            adobe = YBR_FULL if segment[_ADOBE_LENGTH - 1] else RGB
         at += 2 + length
     raise NotAcceptable("the frame is no JPEG stream")
 
@@ -91,16 +94,21 @@ def check(header: StreamHeader, image: ImageDescription) -> None:
         raise NotAcceptable(f"the stream has {header.precision} bits, {image.bits_allocated} are allocated")
 
 
-def decode_lossy(stream: bytes, header: StreamHeader, image: ImageDescription) -> Pixels:
-    """An 8-bit stream, as RGB where it has colours.
+def decode_lossy(stream: bytes, header: StreamHeader, image: ImageDescription, wanted: str) -> Pixels:
+    """An 8-bit stream; where it has colours, as RGB, or as YBR_FULL where that is `wanted`.
 
     Where the stream does not say what its components are, the data set decides; left alone, the
     decoder would take them for luminance and chrominance.
     """
+    in_colour = header.components == 3
+    coded = header.colours or (RGB if image.photometric_interpretation == RGB else YBR_FULL)
     with Image.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
-        if header.components == 3 and not header.names_colours and image.photometric_interpretation == "RGB":
+        if in_colour and (coded == wanted == YBR_FULL or (coded == RGB and not header.colours)):
+            # Asked for luminance and chrominance, the decoder leaves the components as they are.
             picture.draft("YCbCr", picture.size)
         pixels = np.asarray(picture)
+    if in_colour and coded == RGB and wanted == YBR_FULL:
+        pixels = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
     return pixels.astype(container(image), copy=False)
 
 

@@ -73,6 +73,26 @@ def pack(pixels: Pixels, image: ImageDescription, *, byte_order: ByteOrder = "<"
     return flat.astype(container(image).newbyteorder(byte_order), copy=False).tobytes()
 
 
+def with_shared_chrominance(pixels: Pixels, *, exactly: bool) -> Pixels:
+    """Luminance and chrominance, the latter the same for two pixels of a row: their mean.
+
+    Raises:
+        NotAcceptable: a row is odd, or something would be lost where it must come out `exactly`.
+    """
+    rows, columns, _ = pixels.shape
+    if columns % 2:
+        raise NotAcceptable("chrominance for two pixels cannot be shared in rows of an odd length")
+    pairs = pixels[..., 1:].reshape(rows, columns // 2, 2, 2)
+    if (pairs[:, :, 0] == pairs[:, :, 1]).all():
+        return pixels
+    if exactly:
+        raise NotAcceptable("the frame has chrominance for each pixel, its data set says for two")
+    shared = pixels.copy()
+    mean = (pairs.sum(axis=2, dtype=np.uint32) + 1) // 2
+    shared[..., 1:] = np.repeat(mean.astype(pixels.dtype), 2, axis=1)
+    return shared
+
+
 def stored_values(pixels: Pixels, image: ImageDescription) -> Pixels:
     """The samples alone: what lies above High Bit or below the lowest stored bit is taken away.
 

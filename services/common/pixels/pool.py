@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.common import logs
 from services.common.errors import NotAcceptable, Unavailable
 from services.common.pixels import messages
 from services.common.pixels.messages import Buffer, Fields
 
+_log = logs.get(__name__)
 _IMPORT_ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 60.0
-_GRACE_SECONDS = 10.0
 _NOT_ITS_FAULT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that come from outside and say nothing about the job."""
 
@@ -35,8 +36,9 @@ _NOT_ITS_FAULT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Limits:
     """What a codec process may take.
 
-    `memory_bytes` bounds its address space, `job_seconds` one job; after `jobs` jobs it is replaced.
-    A caller waits `wait_seconds` for a free one.
+    `memory_bytes` bounds its address space, `job_seconds` the processor's time for one job; after `jobs` jobs
+    it is replaced.  A caller waits `wait_seconds` for a free one, and `stall_seconds` for a sign of life:
+    long, for on a machine that is busy a job of low priority may wait for its turn.
     """
 
     processes: int = 2
@@ -44,6 +46,7 @@ class Limits:
     job_seconds: int = 60
     jobs: int = 500
     wait_seconds: float = 60.0
+    stall_seconds: float = 600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,6 +142,8 @@ class CodecPool:
         messages.send(process.connection, fields, length, payload)
         answer, total = messages.receive(process.connection, limit=length + self._limits.memory_bytes)
         if answer.get("ok") is not True:
+            if cause := answer.get("cause"):
+                _log.info("codec_job_failed", job=fields.get("job"), cause=str(cause)[:200])
             raise _Refused(str(answer.get("reason", "it gives no reason"))[:500])
         lengths = answer.get("lengths")
         if not isinstance(lengths, list) or not all(isinstance(n, int) and n >= 0 for n in lengths):
@@ -181,7 +186,7 @@ class CodecPool:
         except messages.Broken as exc:
             process.end()
             raise Unavailable("a codec process did not start") from exc
-        ours.settimeout(self._limits.job_seconds + _GRACE_SECONDS)
+        ours.settimeout(self._limits.stall_seconds)
         return process
 
     def _spawn(self, connection: int) -> subprocess.Popen[bytes]:
@@ -200,11 +205,12 @@ class CodecPool:
         try:
             code = process.child.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
-            return NotAcceptable(f"the codec process stopped answering: {broken}")
+            _log.warning("codec_process_stalled", reason=str(broken))
+            return NotAcceptable("the codec process stopped answering")
         if self._closed or -code in _NOT_ITS_FAULT:
             return Unavailable("a codec process was ended from outside")
-        if -code == signal.SIGALRM:
-            return NotAcceptable(f"it takes longer than {self._limits.job_seconds} s")
+        if -code == signal.SIGPROF:
+            return NotAcceptable(f"it takes more than {self._limits.job_seconds} s of the processor's time")
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return NotAcceptable(f"the codec process crashed ({cause})")
 

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from services.common.pixels import tables
 from services.common.pixels.options import Window
 
 Numbers = NDArray[Any]
-
-_MAX_ENTRIES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +119,10 @@ def _table(scopes: list[Dataset], keyword: str, signed: bool) -> LookUpTable | N
         return None
     try:
         count, first, bits = (int(n) for n in item["LUTDescriptor"].value)
-        data = item["LUTData"].value
+        entries = tables.entries(item, "LUTData", count or tables.MAX_ENTRIES)
     except (KeyError, ValueError, TypeError):
         return None
     first = (first ^ 0x8000) - 0x8000 if signed and first >= 0 else first
-    if isinstance(data, bytes):
-        # One byte to an entry where the words would not suffice (PS3.3 C.11.1.1.1).
-        entries: Numbers = np.frombuffer(
-            data, dtype="<u2" if len(data) >= 2 * (count or _MAX_ENTRIES) else "u1"
-        )
-    else:
-        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
-    entries = entries[: count or _MAX_ENTRIES]
     if not len(entries) or not 1 <= bits <= 16:
         return None
     return LookUpTable(first=first, entries=entries, bits=bits)

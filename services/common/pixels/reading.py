@@ -11,7 +11,7 @@ from services.common.errors import InvalidInstance
 from services.common.model import BlobRef, CapturedHeader
 from services.common.part10 import Header, Inflater, complete, is_deflated
 from services.common.part10.scanner import VERSION
-from services.common.ports import BlobStore, Buffer
+from services.common.ports import BlobReader, Buffer
 
 _PIECE = 256 * 1024
 _SKIP = 1024 * 1024
@@ -23,7 +23,7 @@ _SMALL = 4 * 1024 * 1024
 class DataSetReader:
     """Reads a data set with the offsets that its header gives; a deflated one is inflated as it passes."""
 
-    def __init__(self, store: BlobStore, data_set: BlobRef, *, deflated: bool = False) -> None:
+    def __init__(self, store: BlobReader, data_set: BlobRef, *, deflated: bool = False) -> None:
         self._store = store
         self._data_set = data_set
         self._deflated = deflated
@@ -126,7 +126,7 @@ class DataSetReader:
 
 @contextmanager
 def opened(
-    store: BlobStore, data_set: BlobRef, transfer_syntax_uid: str, captured: CapturedHeader | None = None
+    store: BlobReader, data_set: BlobRef, transfer_syntax_uid: str, captured: CapturedHeader | None = None
 ) -> Iterator[tuple[DataSetReader, Header]]:
     """A stored data set: its bytes, and its whole header; what `captured` holds already is not read again.
 

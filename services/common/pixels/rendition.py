@@ -78,6 +78,7 @@ def make_jpeg2000(
         rendition = Rendition(
             sop_instance_uid=instance.key.sop_instance_uid,
             source_digest=instance.data_set_digest,
+            source_transfer_syntax_uid=instance.transfer_syntax_uid,
             kind=RenditionKind.JPEG2000,
             transfer_syntax_uid=JPEG_2000_LOSSLESS,
             file_length=file_length,

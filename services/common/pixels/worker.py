@@ -11,9 +11,11 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -23,10 +25,11 @@ from pydicom.filereader import read_dataset
 from services.common.errors import NotAcceptable
 from services.common.parent import die_with_parent
 from services.common.pixels import codecs, layout, messages
-from services.common.pixels.codecs import Decoded
-from services.common.pixels.description import MAX_FRAME_BYTES, ImageDescription
+from services.common.pixels.codecs import BrokenStream, Decoded
+from services.common.pixels.description import LOSSY_JPEG, MAX_FRAME_BYTES, ImageDescription
 from services.common.pixels.options import RenderOptions, Viewport, Window
 from services.common.pixels.render import render
+from services.common.priority import settle_session
 
 MAX_PAYLOAD = 2 * MAX_FRAME_BYTES + 64 * 2**20
 
@@ -53,22 +56,36 @@ def main() -> None:
         except messages.Broken:
             return
         # Without a handler the signal ends the process, also while a library holds the interpreter.
-        signal.alarm(seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             answer = _JOBS[fields["job"]](fields, payload)
             del payload
-            reply = {"ok": True, "lengths": [len(part) for part in answer.parts], **answer.fields}
             parts = answer.parts
-        except (NotAcceptable, MemoryError) as exc:
-            reason = str(exc) or "it needs more memory than a codec process may have"
-            reply, parts = {"ok": False, "reason": reason[:500]}, ()
+            reply: Mapping[str, Any] = {"ok": True, "lengths": [*map(len, parts)], **answer.fields}
+        except NotAcceptable as exc:
+            reply, parts = _refusal(str(exc), exc.__cause__, told=isinstance(exc, BrokenStream)), ()
+        except MemoryError as exc:
+            reply, parts = _refusal("it needs more memory than a codec process may have", exc), ()
         except Exception as exc:  # noqa: BLE001  foreign bytes may raise anything; the parent decides
-            reply, parts = {"ok": False, "reason": f"{type(exc).__name__}: {exc}"[:200]}, ()
-        signal.alarm(0)
+            reply, parts = _refusal("its pixels or their description cannot be understood", exc), ()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         try:
             messages.send(connection, reply, sum(map(len, parts)), parts)
         except messages.Broken:
             return
+
+
+def _refusal(reason: str, cause: BaseException | None, *, told: bool = False) -> Mapping[str, Any]:
+    """A reason for whoever asked, and for the log alone what a library raised and where it did.
+
+    Its own text is `told` only of code streams, for others may quote the data set.
+    """
+    if cause is None:
+        return {"ok": False, "reason": reason[:500]}
+    place = traceback.extract_tb(cause.__traceback__)[-1:]
+    said = [type(cause).__name__, *(f"{Path(one.filename).name}:{one.lineno}" for one in place)]
+    said += [str(cause)] if told else []
+    return {"ok": False, "reason": reason[:500], "cause": " ".join(said)[:200]}
 
 
 def _confine(parent: int, memory: int) -> None:
@@ -79,7 +96,8 @@ def _confine(parent: int, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    settle_session()
     # What stops the process at its start is worth reading; what libraries mutter about pixels is not.
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -89,11 +107,16 @@ def _confine(parent: int, memory: int) -> None:
 def _decode(fields: Mapping[str, Any], payload: bytes) -> Answer:
     """A frame as an uncompressed little-endian one, laid out as `wanted` says."""
     image, wanted = ImageDescription(**fields["image"]), ImageDescription(**fields["wanted"])
-    decoded = _pixels(fields, payload, image)
-    return Answer(
-        parts=(layout.pack(decoded.pixels, wanted),),
-        fields={"photometric_interpretation": decoded.photometric_interpretation},
-    )
+    decoded = _pixels(fields, payload, image, wanted.photometric_interpretation)
+    pixels, interpretation = decoded.pixels, decoded.photometric_interpretation
+    if wanted.is_subsampled and f"{interpretation}_422" == wanted.photometric_interpretation:
+        lossy = fields["transfer_syntax_uid"] in LOSSY_JPEG
+        pixels = layout.with_shared_chrominance(pixels, exactly=not lossy)
+        interpretation = wanted.photometric_interpretation
+    if interpretation != wanted.photometric_interpretation:
+        says = wanted.photometric_interpretation
+        raise NotAcceptable(f"the frame holds {interpretation[:16]}, its data set says {says[:16]}")
+    return Answer(parts=(layout.pack(pixels, wanted),), fields={})
 
 
 def _encode(fields: Mapping[str, Any], payload: bytes) -> Answer:
@@ -103,7 +126,7 @@ def _encode(fields: Mapping[str, Any], payload: bytes) -> Answer:
         NotAcceptable: the stream does not give the same pixels back.
     """
     image = ImageDescription(**fields["image"])
-    decoded = _pixels(fields, payload, image)
+    decoded = _pixels(fields, payload, image, fields["interpretation"])
     whole = replace(
         image, photometric_interpretation=decoded.photometric_interpretation, planar_configuration=0
     )
@@ -121,7 +144,7 @@ def _render(fields: Mapping[str, Any], payload: bytes) -> Answer:
     """A picture; the payload is the frame, then the elements before Pixel Data."""
     image = ImageDescription(**fields["image"])
     frame_length = fields["frame_length"]
-    decoded = _pixels(fields, payload[:frame_length], image)
+    decoded = _pixels(fields, payload[:frame_length], image, "RGB")
     data_set = _data_set(payload[frame_length:], fields["implicit"], fields["little"])
     given = fields["options"]
     options = RenderOptions(
@@ -134,10 +157,10 @@ def _render(fields: Mapping[str, Any], payload: bytes) -> Answer:
     return Answer(parts=(render(decoded, image, data_set, fields["frame"], options),), fields={})
 
 
-def _pixels(fields: Mapping[str, Any], frame: bytes, image: ImageDescription) -> Decoded:
+def _pixels(fields: Mapping[str, Any], frame: bytes, image: ImageDescription, wanted: str) -> Decoded:
     syntax = fields["transfer_syntax_uid"]
     if syntax is not None:
-        return codecs.decode(frame, syntax, image)
+        return codecs.decode(frame, syntax, image, wanted)
     pixels = layout.unpack(frame, image, byte_order=fields["byte_order"], first_bit=fields["first_bit"])
     full = image.photometric_interpretation.removesuffix("_422")
     return Decoded(
@@ -150,7 +173,7 @@ def _data_set(content: bytes, implicit: bool, little: bool) -> Dataset:
     try:
         return read_dataset(BytesIO(content), is_implicit_VR=implicit, is_little_endian=little)
     except Exception as exc:
-        raise NotAcceptable(f"the header cannot be read: {type(exc).__name__}") from exc
+        raise NotAcceptable("its header cannot be read") from exc
 
 
 _JOBS = {"decode": _decode, "encode": _encode, "render": _render}

@@ -128,7 +128,7 @@ def test_packed_bits_in_rle_and_deflated_frames_decode_as_uncompressed(corpus: P
 @st.composite
 def _images(draw: st.DrawFn) -> ImageDescription:
     allocated = draw(st.sampled_from((8, 16)))
-    stored = draw(st.integers(1, allocated))
+    stored = draw(st.integers(2, allocated))
     samples = draw(st.sampled_from((1, 3)))
     return ImageDescription(
         rows=draw(st.integers(32, 40)),

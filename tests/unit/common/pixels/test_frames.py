@@ -37,14 +37,28 @@ def _read(offset: int, length: int) -> bytes:
         ((), 4, [[0], [1], [2], [3]]),
         ((0, 12, 24, 36), 4, [[0], [1], [2], [3]]),
         ((), 2, [[0, 1], [2, 3]]),
-        ((0, 7), 2, [[0, 1], [2, 3]]),
-        ((24, 0), 2, [[0, 1], [2, 3]]),
+        ((0, 7, 9, 11), 4, [[0], [1], [2], [3]]),
     ],
-    ids=["one frame", "one entry", "table", "one each", "table, one each", "ends", "bad table", "disorder"],
+    ids=["one frame", "one entry", "table", "one each", "table, one each", "ends", "bad table, one each"],
 )
 def test_fragments_are_grouped(table: tuple[int, ...], frames: int, expected: list[list[int]]) -> None:
     found = group_fragments(_FRAGMENTS, table, frames, _read)
     assert [[_FRAGMENTS.index(fragment) for fragment in frame] for frame in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ((0, 7), "lets frame 2 begin at byte 7, where no fragment does"),
+        ((24, 0), "lets frame 1 begin at fragment 3"),
+        ((0, 0), "lets frame 2 begin before frame 1 ends"),
+        ((0, 24, 12), "lets frame 3 begin before frame 2 ends"),
+        ((0, 24, 12, 36), "lets frame 3 begin before frame 2 ends"),
+    ],
+)
+def test_an_offset_table_that_contradicts_the_fragments_is_refused(table: tuple[int, ...], says: str) -> None:
+    with pytest.raises(NotAcceptable, match=f"^the offset table {says}$"):
+        group_fragments(_FRAGMENTS, table, len(table), _read)
 
 
 @pytest.mark.parametrize(("fragments", "frames"), [(_FRAGMENTS, 3), (_FRAGMENTS, 9), ([], 1), ([], 2)])

@@ -24,6 +24,7 @@ from services.common.pixels.render import render
 from services.common.pixels.rendering import rendered
 from tests.fakes.memory_store import MemoryStore
 from tests.unit.common.pixels.images import (
+    BIG_ENDIAN,
     EXPLICIT,
     data_set_bytes,
     data_set_of,
@@ -220,6 +221,90 @@ def test_a_palette_gives_colours(bits: int, scale: int) -> None:
         palette[f"{name}PaletteColorLookupTableDescriptor"] = [2, 0, bits]
         palette[f"{name}PaletteColorLookupTableData"] = content
     assert _shown([[0, 1]], image, **palette).tolist() == [[[0, 10, 255], [255, 20, 0]]]
+
+
+_PALETTE = replace(_GREY, bits_stored=16, high_bit=15, photometric_interpretation="PALETTE COLOR")
+
+
+def _palette(
+    tables: list[list[int]], *, first: int = 0, bits: int = 16, dtype: str = "<u2"
+) -> dict[str, Any]:
+    """Red, green and blue tables."""
+    palette: dict[str, Any] = {}
+    for name, entries in zip(("Red", "Green", "Blue"), tables, strict=True):
+        content = np.array(entries, dtype=dtype).tobytes()
+        palette[f"{name}PaletteColorLookupTableDescriptor"] = [len(entries), first, bits]
+        palette[f"{name}PaletteColorLookupTableData"] = content + bytes(len(content) % 2)
+    return palette
+
+
+def test_a_dark_frame_of_a_bright_palette_is_dark() -> None:
+    tables = [[0x0040, 0xFFFF], [0x0080, 0xFFFF], [0x00FF, 0xFFFF]]
+    assert _shown([[0, 0]], _PALETTE, **_palette(tables)).tolist() == [[[0, 0, 0], [0, 0, 0]]]
+
+
+def test_indices_beyond_a_table_of_bytes_take_its_ends() -> None:
+    entries = [n % 251 for n in range(301)]
+    shown = _shown(
+        [[5, 9, 260, 310, 9000]], _PALETTE, **_palette([entries] * 3, first=10, bits=8, dtype="u1")
+    )
+    assert shown[0, :, 0].tolist() == [0, 0, 250, 300 % 251, 300 % 251]
+
+
+def test_a_signed_index_begins_below_zero() -> None:
+    image = replace(_PALETTE, pixel_representation=1)
+    tables = [[10, 20, 30]] * 3
+    for first in (-1, 0xFFFF):  # the latter as a reader gives it that takes the descriptor for unsigned
+        told = Dataset()
+        for name, value in _palette(tables, bits=8).items():
+            if name.endswith("Data"):
+                setattr(told, name, value)
+        for tag in (0x00281101, 0x00281102, 0x00281103):
+            told.add_new(tag, "SS" if first < 0 else "US", [3, first, 8])
+        attributes = {element.keyword: element.value for element in told}
+        assert _shown([[-5, -1, 0, 1]], image, **attributes)[0, :, 0].tolist() == [10, 10, 20, 30]
+
+
+def test_segments_are_put_together() -> None:
+    segmented: dict[str, Any] = {}
+    for name in ("Red", "Green", "Blue"):
+        words = np.array([0, 2, 0x0100, 0x0200, 1, 4, 0x0600, 0, 1, 0xFF00], dtype="<u2")
+        segmented[f"{name}PaletteColorLookupTableDescriptor"] = [7, 0, 16]
+        segmented[f"Segmented{name}PaletteColorLookupTableData"] = words.tobytes()
+    shown = _shown([[0, 1, 2, 3, 4, 5, 6]], _PALETTE, **segmented)
+    assert shown[0, :, 0].tolist() == [1, 2, 3, 4, 5, 6, 255]
+
+
+@pytest.mark.parametrize("words", [[1, 4, 600], [0, 5, 1, 2], [0, 1, 7, 2, 1, 0, 0], [9, 1, 1]])
+def test_segments_that_cannot_be_are_refused(words: list[int]) -> None:
+    broken: dict[str, Any] = {}
+    for name in ("Red", "Green", "Blue"):
+        broken[f"{name}PaletteColorLookupTableDescriptor"] = [100, 0, 16]
+        broken[f"Segmented{name}PaletteColorLookupTableData"] = np.array(words, dtype="<u2").tobytes()
+    with pytest.raises(NotAcceptable, match="palette"):
+        _shown([[0, 1]], _PALETTE, **broken)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG_ENDIAN])
+def test_tables_are_read_in_the_data_set_s_byte_order(syntax: str, codec_pool: CodecPool) -> None:
+    """pydicom gives the words of OW as they lie."""
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    image = replace(_PALETTE, rows=1, columns=2)
+    value = np.array([0, 1], dtype=f"{order}u2").tobytes()
+    tables = _palette([[0x0100, 0xFE00], [0x0200, 0xFD00], [0x0300, 0xFC00]], dtype=f"{order}u2")
+    voi = Dataset()
+    voi.LUTDescriptor = [2, 0, 16]
+    voi.add_new(0x00283006, "OW", np.array([0xFF00, 0x0100], dtype=f"{order}u2").tobytes())
+    grey = replace(image, photometric_interpretation="MONOCHROME2")
+    for its, attributes, shown in (
+        (image, tables, [[1, 2, 3], [254, 253, 252]]),
+        (grey, {"VOILUTSequence": [voi]}, [254, 1]),
+    ):
+        store = MemoryStore()
+        data_set = image_data_set(value, its, **attributes)
+        instance = store_data_set(store, data_set_bytes(data_set, syntax), syntax)
+        content = rendered(store, data_set_of(instance), syntax, codec_pool, options=_PNG)
+        assert np.asarray(Image.open(io.BytesIO(content)))[0].tolist() == shown
 
 
 def test_a_palette_that_is_missing_is_refused() -> None:
