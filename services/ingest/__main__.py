@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus
-from services.common.adapters.stores import open_store
+from services.common.adapters.stores import check_space, open_store
 from services.common.dimse.handlers import Handlers, StoreHandler
 from services.common.dimse.pod import Composition, open_port, run_pod
 from services.common.health import open_health
@@ -55,7 +55,10 @@ def main(settings: CommonSettings | None = None, listening: socket.socket | None
     settings = settings or CommonSettings()
     logs.configure(settings.log, "ingest")
     store = open_store(settings)
-    health = open_health(settings.health, {"store": lambda: store.list(NODES_KEY, limit=1)})
+    health = open_health(
+        settings.health,
+        {"store": lambda: store.list(NODES_KEY, limit=1), "space": lambda: check_space(settings)},
+    )
     listening = listening or open_port(settings.dicom)
     run_pod(settings.dicom, listening, lambda: compose(settings), health=health)
 

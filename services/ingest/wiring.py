@@ -11,16 +11,16 @@ from services.common.adapters.stores import open_store
 from services.common.catalog.reader import PostgresCatalogReader
 from services.common.intake import Intake
 from services.common.intake.retry import retry
-from services.common.ports import CatalogReader
 from services.common.publisher import BatchingPublisher
 from services.common.quarantine import StoreQuarantine
 from services.common.settings import CommonSettings
+from services.ingest.importing import KnownOriginals
 
 PUBLISH_SECONDS = 10.0
 
 
 @contextmanager
-def importing(settings: CommonSettings) -> Iterator[tuple[Intake, CatalogReader]]:
+def importing(settings: CommonSettings) -> Iterator[tuple[Intake, KnownOriginals]]:
     """An intake, and the catalog that tells what is here already."""
     store = open_store(settings)
     publisher = BatchingPublisher(CeleryBus(settings.redis))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -40,14 +42,24 @@ from tests.fakes.raw_peer import (
     raw_peer,
     store_rq,
 )
+from tests.waiting import wait_until
 
 SETTINGS = DicomSettings(
-    artim_timeout_seconds=0.4,
-    network_timeout_seconds=0.6,
-    idle_timeout_seconds=0.8,
+    artim_timeout_seconds=600,
+    network_timeout_seconds=600,
+    idle_timeout_seconds=600,
     maximum_associations=20,
     maximum_pdu_length=16384,
 )
+"""No time is up before a test's own is: what ends, ends for another reason."""
+
+
+@contextmanager
+def impatient(archive: MemoryArchive | None = None, **timeouts: float) -> Iterator[Running]:
+    """A listener for which no time but those given is ever up."""
+    archive = archive or MemoryArchive()
+    with listening(archive.handlers, settings=SETTINGS.model_copy(update=timeouts)) as running:
+        yield running
 
 
 @pytest.fixture
@@ -251,49 +263,53 @@ def test_an_abort_at_any_point_ends_the_association(running: Running, archive: M
     assert archive.stored == []
 
 
-def test_half_a_request_is_given_up_in_time(running: Running) -> None:
-    with raw_peer(running.port) as peer:
-        started = time.monotonic()
-        request = associate_rq()
+def test_half_a_request_is_given_up_in_time() -> None:
+    """More bytes do not buy more time: the timer is for the whole request."""
+    request = associate_rq()
+    with impatient(artim_timeout_seconds=1.0) as running, raw_peer(running.port) as peer:
         peer.send(request[:50])
-        time.sleep(0.3)
-        # More bytes do not buy more time: the timer is for the whole request.
-        peer.send(request[50:60])
+        for place in range(50, len(request) - 1):
+            peer.send(request[place : place + 1])
+            if select.select([peer.sock], [], [], 0.1)[0]:
+                break
+        else:
+            pytest.fail("each byte bought more time")
         assert peer.read() == ABORT_BY_USER
-        assert time.monotonic() - started < 0.7
 
 
-def test_silence_in_mid_message_is_given_up(running: Running, archive: MemoryArchive) -> None:
-    with raw_peer(running.port) as peer:
+def test_silence_in_mid_message_is_given_up(archive: MemoryArchive) -> None:
+    with impatient(archive, network_timeout_seconds=0.5) as running, raw_peer(running.port) as peer:
         peer.associate()
-        peer.send(p_data(pdv(3, STORE, command=True), pdv(3, b"ab", command=False, last=False)))
         started = time.monotonic()
+        peer.send(p_data(pdv(3, STORE, command=True), pdv(3, b"ab", command=False, last=False)))
         assert peer.read() == ABORT_BY_USER
-        assert 0.4 < time.monotonic() - started < 1.5
+        assert time.monotonic() - started > 0.4
     assert len(archive.aborted) == 1
 
 
-def test_an_idle_association_is_aborted_after_its_time(running: Running) -> None:
-    with raw_peer(running.port) as peer:
-        peer.associate()
-        peer.send(echo_rq())
-        peer.command()
+def test_an_idle_association_is_aborted_after_its_time() -> None:
+    with impatient(idle_timeout_seconds=0.5) as running, raw_peer(running.port) as peer:
         started = time.monotonic()
+        peer.associate()
         assert peer.read() == ABORT_BY_USER
-        assert 0.7 < time.monotonic() - started < 1.7
+        assert time.monotonic() - started > 0.4
 
 
-def test_a_peer_that_stays_after_its_rejection_is_dropped(running: Running) -> None:
-    with raw_peer(running.port) as peer:
+def test_a_peer_that_stays_after_its_rejection_is_dropped() -> None:
+    with impatient(artim_timeout_seconds=0.5) as running, raw_peer(running.port) as peer:
         peer.send(b"GET / HTTP/1.1\r\n\r\n")
         assert peer.read() == ABORT_UNRECOGNIZED_PDU
-        started = time.monotonic()
         assert peer.is_closed()
-        peer.sock.settimeout(5)
-        with pytest.raises(OSError):
-            while time.monotonic() - started < 5:
-                peer.send(bytes(100))
-                time.sleep(0.02)
+        wait_until(lambda: not takes(peer))
+
+
+def takes(peer: RawPeer) -> bool:
+    """Whether the other side still takes bytes."""
+    try:
+        peer.send(bytes(100))
+    except OSError:
+        return False
+    return True
 
 
 def test_over_the_limit_is_rejected_at_once_and_a_freed_place_is_taken(running: Running) -> None:
@@ -302,11 +318,9 @@ def test_over_the_limit_is_rejected_at_once_and_a_freed_place_is_taken(running: 
         sock = running.connect()
         peers.append(sock)
         RawPeer(sock).associate()
-    started = time.monotonic()
     with raw_peer(running.port) as peer:
         peer.send(associate_rq())
         assert peer.read() == LIMIT_EXCEEDED
-    assert time.monotonic() - started < 0.5
     peers.pop().close()
     wait_until(lambda: running.slots.taken < SETTINGS.maximum_associations)
     with raw_peer(running.port) as peer:
@@ -315,8 +329,12 @@ def test_over_the_limit_is_rejected_at_once_and_a_freed_place_is_taken(running: 
         sock.close()
 
 
+MANY = 60_000
+"""So many answers that they go on for minutes."""
+
+
 def test_a_cancel_between_responses_is_noticed(running: Running, archive: MemoryArchive) -> None:
-    archive.answers = [Response(status=0xFF00, identifier=b"\x08\x00\x52\x00CS\x06\x00STUDY ")] * 1000
+    archive.answers = [Response(status=0xFF00, identifier=b"\x08\x00\x52\x00CS\x06\x00STUDY ")] * MANY
     archive.on_answer = lambda index: time.sleep(0.005 if index else 0)
     with raw_peer(running.port) as peer:
         peer.associate()
@@ -325,7 +343,7 @@ def test_a_cancel_between_responses_is_noticed(running: Running, archive: Memory
         peer.send(cancel_rq(99) + cancel_rq(7) + echo_rq(8))
         answers = read_until_final(peer)
         assert answers[-1] == 0xFE00
-        assert len(answers) < 100
+        assert len(answers) < MANY
         peer.send(cancel_rq(7))  # too late, and harmless
         peer.send(RELEASE_RQ)
         rest = []
@@ -354,14 +372,14 @@ def test_a_peer_that_leaves_during_a_query_ends_it(running: Running, archive: Me
         given.append(index)
         time.sleep(0.01)
 
-    archive.answers = [Response(status=0xFF00, identifier=b"x" * 10)] * 500
+    archive.answers = [Response(status=0xFF00, identifier=b"x" * 10)] * MANY
     archive.on_answer = slow
     with raw_peer(running.port) as peer:
         peer.associate()
         peer.send(find_rq())
         peer.read()
     wait_until(lambda: running.slots.taken == 0)
-    assert len(given) < 100
+    assert len(given) < MANY
 
 
 def test_500_peers_that_vanish_leave_nothing(running: Running) -> None:
@@ -409,8 +427,7 @@ def test_thousands_of_bare_connects_leave_memory_and_threads_flat(
 
 
 def test_a_crowd_that_says_nothing_does_not_keep_others_out() -> None:
-    settings = SETTINGS.model_copy(update={"artim_timeout_seconds": 20.0})
-    with listening(MemoryArchive().handlers, settings=settings) as running:
+    with listening(MemoryArchive().handlers, settings=SETTINGS) as running:
         crowd = [running.connect() for _ in range(300)]
         with raw_peer(running.port) as peer:
             peer.associate()
@@ -421,8 +438,9 @@ def test_a_crowd_that_says_nothing_does_not_keep_others_out() -> None:
             sock.close()
 
 
-def test_a_slow_sender_slows_nobody_else(running: Running) -> None:
+def test_a_slow_sender_slows_nobody_else(running: Running, archive: MemoryArchive) -> None:
     stop = threading.Event()
+    statuses: list[int | None] = []
 
     def crawl() -> None:
         with raw_peer(running.port) as peer:
@@ -430,20 +448,22 @@ def test_a_slow_sender_slows_nobody_else(running: Running) -> None:
             peer.send(p_data(pdv(3, STORE, command=True)))
             while not stop.wait(0.05):
                 peer.send(p_data(pdv(3, bytes(50), command=False, last=False)))
+            peer.send(p_data(pdv(3, b"the end!", command=False)))
+            statuses.append(peer.command().status)
 
     thread = threading.Thread(target=crawl)
     thread.start()
     try:
-        started = time.monotonic()
         for _ in range(20):
             with raw_peer(running.port) as peer:
                 peer.associate()
                 peer.send(echo_rq())
                 assert peer.command().status == 0
-        assert time.monotonic() - started < 2
+        assert archive.stored == [], "they had to wait for the slow one"
     finally:
         stop.set()
         thread.join()
+    assert statuses == [0]
 
 
 def damaged(random: Random, stream: bytes, spared: int) -> bytes:
@@ -490,10 +510,3 @@ def open_descriptors() -> int:
 def resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def wait_until(condition: object, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)

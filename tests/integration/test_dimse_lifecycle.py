@@ -37,6 +37,7 @@ from tests.fakes.raw_peer import (
     raw_peer,
     store_rq,
 )
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 CALLING_NOT_RECOGNIZED = bytes.fromhex("03000000000400010103")
 CALLED_NOT_RECOGNIZED = bytes.fromhex("03000000000400010107")
@@ -59,7 +60,7 @@ class Nodes:
         return self.nodes
 
 
-US1 = Node(aet="US1", host="192.0.2.1", port=104, idle_timeout_seconds=30)
+US1 = Node(aet="US1", host="192.0.2.1", port=104, idle_timeout_seconds=600)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ class SlowSink:
         self.writing.set()
 
     def finish(self) -> None:
-        assert self.finish_now.wait(20)
+        assert self.finish_now.wait(PATIENCE_SECONDS)
         self.finished = True
 
     def abort(self) -> None:
@@ -139,7 +140,7 @@ def test_the_release_is_answered_after_the_store() -> None:
         with pytest.raises(TimeoutError):
             peer.sock.recv(1)
         sink.finish_now.set()
-        peer.sock.settimeout(10)
+        peer.sock.settimeout(PATIENCE_SECONDS)
         assert peer.command().status == 0
         assert sink.finished
         assert peer.read() == RELEASE_RP
@@ -157,27 +158,26 @@ def test_drain_ends_the_idle_and_lets_a_message_finish(monkeypatch: pytest.Monke
             idle.associate()
             busy.associate()
             busy.send(p_data(pdv(3, store_rq(), command=True), pdv(3, b"a", command=False, last=False)))
-            assert sink.writing.wait(10)
+            assert sink.writing.wait(PATIENCE_SECONDS)
             running.acceptor.drain()
             assert waiting.is_closed()
             assert idle.read() == ABORT_BY_USER
-            with pytest.raises(OSError):
-                running.connect().close()
+            wait_until(lambda: not connects(running.port))
             assert running.thread.is_alive()
             busy.send(p_data(pdv(3, b"b", command=False)))
             sink.finish_now.set()
             assert busy.command().status == 0
             assert busy.read() == ABORT_BY_USER
-        running.thread.join(10)
+        running.thread.join(PATIENCE_SECONDS)
         assert not running.thread.is_alive()
 
 
 def test_drain_does_not_wait_for_ever_for_a_peer_that_goes_on() -> None:
-    settings = DicomSettings(drain_seconds=0.5)
+    settings = DicomSettings(drain_seconds=1.5)
     with listening(MemoryArchive().handlers, settings=settings) as running, raw_peer(running.port) as peer:
         peer.associate()
-        running.acceptor.drain()
         started = time.monotonic()
+        running.acceptor.drain()
         answered = 0
         while True:
             peer.send(echo_rq())
@@ -187,7 +187,7 @@ def test_drain_does_not_wait_for_ever_for_a_peer_that_goes_on() -> None:
             answered += 1
         assert raw == ABORT_BY_USER
         assert answered > 2
-        assert 0.4 < time.monotonic() - started < 2
+        assert time.monotonic() - started > 1.4
 
 
 @pytest.fixture
@@ -207,14 +207,18 @@ def certificate(tmp_path: Path, tool: Callable[[str], Path]) -> Path:
     return path
 
 
+def server_context(certificate: Path) -> ssl.SSLContext:
+    """For a listener that shows the certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
 @pytest.fixture
 def tls(certificate: Path) -> Iterator[tuple[Running, MemoryArchive, ssl.SSLContext]]:
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate)
     client = ssl.create_default_context(cafile=str(certificate.parent / "cert.pem"))
     archive = MemoryArchive()
-    settings = DicomSettings(artim_timeout_seconds=1.0)
-    with listening(archive.handlers, settings=settings, ssl_context=server) as running:
+    with listening(archive.handlers, ssl_context=server_context(certificate)) as running:
         yield running, archive, client
 
 
@@ -253,17 +257,14 @@ def test_the_requestor_over_tls(tls: tuple[Running, MemoryArchive, ssl.SSLContex
         associate(there, [proposal], own_aet="SELF", ssl_context=ssl.create_default_context())
 
 
-def test_plain_talk_and_silence_on_a_tls_port_are_dropped(
-    tls: tuple[Running, MemoryArchive, ssl.SSLContext],
-) -> None:
-    running, _, _ = tls
-    with raw_peer(running.port) as plain, raw_peer(running.port) as silent:
+def test_plain_talk_and_silence_on_a_tls_port_are_dropped(certificate: Path) -> None:
+    settings = DicomSettings(artim_timeout_seconds=1.0, network_timeout_seconds=600)
+    served = listening(MemoryArchive().handlers, settings=settings, ssl_context=server_context(certificate))
+    with served as running, raw_peer(running.port) as plain, raw_peer(running.port) as silent:
         plain.send(associate_rq())
-        with pytest.raises((OSError, AssertionError)):
+        with pytest.raises((OSError, AssertionError, IndexError)):
             plain.associate()
-        started = time.monotonic()
         assert silent.is_closed()
-        assert time.monotonic() - started < 3
 
 
 PROGRAM = r"""
@@ -326,17 +327,13 @@ def fleet() -> Iterator[Fleet]:
 
 
 def associates(port: int) -> bool:
-    """Whether an association is accepted just now."""
-    with raw_peer(port) as peer:
-        peer.send(associate_rq())
-        return peer.read()[0] == 2
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
+    """Whether an association is accepted just now; not by a process that dies at this moment."""
+    try:
+        with raw_peer(port) as peer:
+            peer.send(associate_rq())
+            return peer.read()[:1] == b"\2"
+    except ConnectionError:
+        return False
 
 
 def echoes(port: int) -> bool:
@@ -363,7 +360,7 @@ def test_processes_share_the_port_and_the_limit_and_a_dead_one_comes_back(fleet:
 
 
 def fleet_peer(port: int) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
     RawPeer(sock).associate()
     return sock
 
@@ -386,7 +383,7 @@ from services.common.dimse.listener import run_processes
 def serve(index):
     if index == 0:
         os.kill(os.getppid(), signal.SIGTERM)
-    time.sleep(60)
+    time.sleep(600)
 
 run_processes(8, serve)
 """
@@ -395,10 +392,10 @@ run_processes(8, serve)
 def test_told_to_end_while_it_starts_it_ends() -> None:
     root = Path(__file__).resolve().parents[2]
     for _ in range(3):
-        assert (
-            subprocess.run([sys.executable, "-c", TOLD_EARLY], cwd=root, timeout=20, check=False).returncode
-            == 0
+        done = subprocess.run(
+            [sys.executable, "-c", TOLD_EARLY], cwd=root, timeout=PATIENCE_SECONDS, check=False
         )
+        assert done.returncode == 0
 
 
 CRASHING = r"""
@@ -428,13 +425,16 @@ def test_a_child_that_dies_at_once_is_not_started_without_end() -> None:
         [sys.executable, "-c", CRASHING], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as program:
         assert program.stdout is not None
-        program.stdout.readline()
-        time.sleep(2.0)
+        said, starts = [], list[float]()
+        while len(starts) < 4:
+            said.append(program.stdout.readline())
+            if said[-1] == b"child\n":
+                starts.append(time.monotonic())
         program.send_signal(signal.SIGTERM)
-        rest = program.stdout.readlines()
-        assert program.wait(10) == 0
-    assert rest.count(b"beside\n") <= 1
-    assert 2 <= rest.count(b"child\n") <= 5
+        said += program.stdout.readlines()
+        assert program.wait(PATIENCE_SECONDS) == 0
+    assert said.count(b"beside\n") == 1
+    assert starts[-1] - starts[0] > 0.2 + 0.4 + 0.8 - 0.3, "with pauses that grow"
 
 
 def test_sigterm_ends_all_with_0(fleet: Fleet) -> None:
@@ -442,7 +442,7 @@ def test_sigterm_ends_all_with_0(fleet: Fleet) -> None:
     assert echoes(fleet.port)
     fleet.program.send_signal(signal.SIGTERM)
     assert fleet.line() == "ended"
-    assert fleet.program.wait(10) == 0
+    assert fleet.program.wait(PATIENCE_SECONDS) == 0
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", fleet.port), timeout=2)
 
@@ -451,9 +451,10 @@ def test_nobody_is_left_waiting_while_a_pod_drains(fleet: Fleet) -> None:
     fleet.child(), fleet.child()
     with raw_peer(fleet.port) as peer:
         peer.associate()
+        peer.send(p_data(pdv(3, store_rq(), command=True), pdv(3, b"a", command=False, last=False)))
         fleet.program.send_signal(signal.SIGTERM)
-        wait_until(lambda: not connects(fleet.port), seconds=3.0)
-        peer.send(echo_rq())
+        wait_until(lambda: not connects(fleet.port))
+        peer.send(p_data(pdv(3, b"b", command=False)))
         assert peer.command().status == 0
         peer.send(RELEASE_RQ)
         assert peer.read() == RELEASE_RP

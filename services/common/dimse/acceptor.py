@@ -8,9 +8,11 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Collection
 
 from services.common import logs
 from services.common.dimse import metrics
+from services.common.dimse.buffers import BufferPool
 from services.common.dimse.connection import Connection, House
 from services.common.dimse.drain import Drain
 from services.common.dimse.handlers import (
@@ -84,7 +86,10 @@ class Acceptor:
         seat: Seat | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """`nodes` tells known callers and their idle time-outs; without `seat` the limit is its own."""
+        """`nodes` tells known callers and their idle time-outs; without `seat` the limit is its own.
+
+        `ssl_context` is for the sockets that speak TLS.
+        """
         self._drain = Drain(settings.drain_seconds)
         self._house = House(
             settings=settings,
@@ -92,6 +97,7 @@ class Acceptor:
             policy=policy,
             nodes=nodes,
             seat=seat or AssociationSlots(settings.maximum_associations).seat(),
+            buffers=BufferPool(settings.buffer_bytes),
             drain=self._drain,
             ssl_context=ssl_context,
         )
@@ -99,19 +105,24 @@ class Acceptor:
         self._lobby: dict[Connection, None] = {}
         self._threads: dict[Connection, threading.Thread] = {}
 
-    def serve(self, listening: socket.socket) -> None:
+    def serve(self, *listening: socket.socket, secure: Collection[socket.socket] = ()) -> None:
         """Accept until `drain` is called; returns when the last association has ended.
 
-        The socket may be shared with other processes; it is closed here when the drain begins.
+        The sockets may be shared with other processes; they are closed here when the drain begins.  Those
+        in `secure` speak TLS.
         """
-        listening.setblocking(False)
+        sockets = {sock.fileno(): (sock, sock in secure) for sock in (*listening, *secure)}
         waiting = select.poll()
-        waiting.register(listening, select.POLLIN)
         waiting.register(self._drain, select.POLLIN)
+        for sock, _ in sockets.values():
+            sock.setblocking(False)
+            waiting.register(sock, select.POLLIN)
         while not self._drain.has_begun:
-            waiting.poll()
-            self._accept(listening)
-        listening.close()
+            for descriptor, _ in waiting.poll():
+                if descriptor in sockets:
+                    self._accept(*sockets[descriptor])
+        for sock, _ in sockets.values():
+            sock.close()
         self._empty_lobby()
         while threads := self._running():
             threads[0].join()
@@ -129,7 +140,7 @@ class Acceptor:
         """Whether `drain` was called: readiness ends."""
         return self._drain.has_begun
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket, secure: bool) -> None:
         if self._drain.has_begun:
             return
         try:
@@ -144,6 +155,7 @@ class Acceptor:
             sock,
             (address[0], address[1]),
             self._house,
+            secure=secure,
             established=self._leave_lobby,
             ended=self._enter_lobby,
             closed=self._forget,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -18,6 +18,7 @@ from services.common.dimse.associate_pdu import (
     decode,
     extended_items,
     invalid,
+    operations_window,
     presentation_context,
     role_items,
     user_information,
@@ -32,6 +33,7 @@ from services.common.dimse.negotiation import (
 )
 
 MAXIMUM_CONTEXTS = 128
+_QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
 _SMALLEST_PEER_PDU = 128
 """A peer that takes less than this in a PDU could not take a command set in any sensible count of them."""
 
@@ -53,12 +55,17 @@ class Rejection(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationRequest:
-    """A decoded A-ASSOCIATE-RQ; `fixed` are its bytes 10 to 73, which the answer repeats."""
+    """A decoded A-ASSOCIATE-RQ; `fixed` are its bytes 10 to 73, which the answer repeats.
+
+    `operations` is how many operations at once it proposes to invoke, 0 for any, or None where it proposes
+    no window.
+    """
 
     info: AssociationInfo
     protocol_version: int
     application_context: str
     fixed: bytes
+    operations: int | None
 
 
 def decode_request(raw: bytes, peer_address: tuple[str, int]) -> AssociationRequest:
@@ -89,15 +96,17 @@ def decode_request(raw: bytes, peer_address: tuple[str, int]) -> AssociationRequ
         protocol_version=decoded.protocol_version,
         application_context=str(decoded.application_context_name or ""),
         fixed=raw[10:FIXED_BYTES],
+        operations=_operations(user),
     )
 
 
 def negotiate(
-    request: AssociationRequest, policy: ContextPolicy, maximum_length: int
+    request: AssociationRequest, policy: ContextPolicy, maximum_length: int, window: int = 1
 ) -> tuple[AssociationInfo, bytes]:
     """Answer every requested context as `policy` says: the negotiated association and the A-ASSOCIATE-AC.
 
-    `maximum_length` is the longest P-DATA-TF that we take, 0 for any.
+    `maximum_length` is the longest P-DATA-TF that we take, 0 for any; `window` how many operations at once
+    a requestor may invoke that proposes more than one.
     """
     info = request.info
     answers = policy.accept(info.requested, info)
@@ -105,23 +114,26 @@ def negotiate(
     roles: dict[str, Any] = {}
     extended: dict[str, bytes] = {}
     accepted: dict[int, AcceptedContext] = {}
-    for context, answer in zip(info.requested, answers, strict=True):
-        result, role_replies = _negotiate_one(context, answer)
+    for context, taken in zip(info.requested, answers, strict=True):
+        result, role_replies = _negotiate_one(context, taken)
         items.append(result)
         if result.result != 0:
             continue
         roles.update((str(reply.sop_class_uid), reply) for reply in role_replies)
-        if answer is not None and answer.extended is not None:
-            extended[context.abstract_syntax] = answer.extended
+        if taken is not None and taken.extended is not None:
+            extended[context.abstract_syntax] = taken.extended
         accepted[context.context_id] = AcceptedContext(
             context_id=context.context_id,
             abstract_syntax=context.abstract_syntax,
             transfer_syntax=str(result.transfer_syntax[0]),
             peer_receives=context.scp_role is not False,
         )
-    raw = _encode_answer(items, [*roles.values(), *extended_items(extended)], maximum_length)
+    granted = _granted(request.operations, accepted.values(), window)
+    windows = [] if request.operations is None else [operations_window(granted)]
+    raw = _encode_answer(items, [*windows, *roles.values(), *extended_items(extended)], maximum_length)
     # PS3.8 9.3.3: the reserved bytes, AE titles among them, come back as they were received.
-    return replace(info, contexts=accepted), raw[:10] + request.fixed + raw[FIXED_BYTES:]
+    answer = raw[:10] + request.fixed + raw[FIXED_BYTES:]
+    return replace(info, contexts=accepted, operations_window=granted), answer
 
 
 def encode_request(
@@ -180,6 +192,22 @@ def decode_answer(
     )
 
 
+def _operations(user: Any) -> int | None:
+    window = user and user.async_ops_window
+    return int(window.maximum_number_operations_invoked) if window else None
+
+
+def _granted(proposed: int | None, accepted: Iterable[AcceptedContext], window: int) -> int:
+    """How many operations at once the requestor may invoke.
+
+    One at a time where it may query or retrieve: a cancel has to be read while such an operation runs, and
+    so nothing may stand before it.
+    """
+    if proposed is None or any(c.abstract_syntax.startswith(_QUERY_RETRIEVE) for c in accepted):
+        return 1
+    return min(proposed or window, window)
+
+
 def _maximum_length(user: Any) -> int:
     maximum = int((user and user.maximum_length) or 0)
     if 0 < maximum < _SMALLEST_PEER_PDU:
@@ -224,7 +252,7 @@ def _negotiate_one(
         asked.add_transfer_syntax("1.2.840.10008.1.2")
         return asked, ()
     taken: list[PresentationContext] = []
-    if answer is not None:
+    if answer is not None and context.abstract_syntax:
         ours = PresentationContext()
         ours.abstract_syntax = context.abstract_syntax
         first, second = answer.transfer_syntaxes, context.transfer_syntaxes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import pydicom.config
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_items import ApplicationContextItem, UserInformationItem
 from pynetdicom.pdu_primitives import (
+    AsynchronousOperationsWindowNegotiation,
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
@@ -34,6 +36,10 @@ _ITEM = struct.Struct(">BxH")
 _KNOWN_ITEMS = (0x10, 0x20, 0x21, 0x50)
 _KNOWN_USER_ITEMS = (0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59)
 _USER_INFORMATION = 0x50
+_CONTEXTS = (0x20, 0x21)
+_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x30, 0x40
+_OF_SOP_CLASS = (0x54, 0x56)
+_UID = re.compile(rb"[0-9.]{1,64}")
 
 
 def decode(kind: type, raw: bytes) -> A_ASSOCIATE_RQ | A_ASSOCIATE_AC:
@@ -57,10 +63,35 @@ def _known_items(raw: bytes) -> Iterator[bytes]:
     """The variable items that are understood; others shall be ignored (PS3.8 9.3.1)."""
     for kind, item in _items(raw[FIXED_BYTES:]):
         if kind == _USER_INFORMATION:
-            known = b"".join(sub for sub_kind, sub in _items(item[4:]) if sub_kind in _KNOWN_USER_ITEMS)
-            yield _ITEM.pack(kind, len(known)) + known
+            yield _item(kind, b"".join(sub for sub_kind, sub in _items(item[4:]) if _is_known(sub_kind, sub)))
+        elif kind in _CONTEXTS:
+            yield _item(kind, item[4:8] + b"".join(_proper(*sub) for sub in _items(item[8:])))
         elif kind in _KNOWN_ITEMS:
             yield item
+
+
+def _is_known(kind: int, item: bytes) -> bool:
+    """Whether a user information sub-item is understood, and names its SOP class by a UID if it names one."""
+    if kind in _OF_SOP_CLASS:
+        return _is_uid(item[6 : 6 + int.from_bytes(item[4:6], "big")])
+    return kind in _KNOWN_USER_ITEMS
+
+
+def _proper(kind: int, item: bytes) -> bytes:
+    """A sub-item of a presentation context.  What is no UID is left out, for it shall spoil no neighbour:
+    the context is then rejected alone, for want of an abstract syntax or of a transfer syntax."""
+    if kind not in (_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX) or _is_uid(item[4:]):
+        return item
+    return _item(kind, b"") if kind == _ABSTRACT_SYNTAX else b""
+
+
+def _is_uid(raw: bytes) -> bool:
+    """Whether it is at least made of what UIDs are made of (PS3.5 9.1); leading zeros are let pass."""
+    return _UID.fullmatch(raw.rstrip(b"\0 ")) is not None
+
+
+def _item(kind: int, body: bytes) -> bytes:
+    return _ITEM.pack(kind, len(body)) + body
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -110,6 +141,14 @@ def user_information(more: Sequence[Any], maximum_length: int) -> UserInformatio
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     item = UserInformationItem()
     item.from_primitive([length, implementation, version, *more])
+    return item
+
+
+def operations_window(invoked: int) -> AsynchronousOperationsWindowNegotiation:
+    """The requestor may have so many requests outstanding, and we have one (PS3.7 D.3.3.3)."""
+    item = AsynchronousOperationsWindowNegotiation()
+    item.maximum_number_operations_invoked = invoked
+    item.maximum_number_operations_performed = 1
     return item
 
 

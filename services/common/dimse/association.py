@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.common.dimse.dialogue import Dialogue, Message
+from services.common.dimse.finishing import Finishing
 from services.common.dimse.handlers import Handlers, Response, StoreOutcome
 from services.common.dimse.messages import Command, CommandField
 from services.common.dimse.negotiation import AcceptedContext, AssociationInfo
@@ -38,11 +39,17 @@ class InboundAssociation:
         self.dialogue = dialogue
         self.handlers = handlers
         self.tally = Tally()
+        self.finishing: Finishing | None = None
 
     @property
     def info(self) -> AssociationInfo:
         """Who the peer is and what was negotiated."""
         return self._info
+
+    def settle(self) -> None:
+        """Answer everything that has been asked; waits for it."""
+        if self.finishing is not None:
+            self.finishing.answer(leave=0)
 
     def respond(self, message: Message, response: Response) -> None:
         """Answer the request in `message`."""

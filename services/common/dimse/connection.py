@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -16,9 +17,11 @@ from services.common.dimse import acse, metrics, pdu, proxy
 from services.common.dimse.acse import AssociationRequest, Rejection
 from services.common.dimse.associate_pdu import APPLICATION_CONTEXT
 from services.common.dimse.association import InboundAssociation
+from services.common.dimse.buffers import BufferPool
 from services.common.dimse.dialogue import Dialogue, ReleaseRequested
-from services.common.dimse.dispatch import dispatch
+from services.common.dimse.dispatch import answer_store, dispatch
 from services.common.dimse.drain import Drain
+from services.common.dimse.finishing import Finishing
 from services.common.dimse.handlers import Handlers
 from services.common.dimse.lane import AssociationLost, Ending, Lane
 from services.common.dimse.negotiation import AssociationInfo, ContextPolicy
@@ -43,6 +46,7 @@ class House:
     policy: ContextPolicy
     nodes: NodeRules | None
     seat: Seat
+    buffers: BufferPool
     drain: Drain
     ssl_context: ssl.SSLContext | None
 
@@ -50,7 +54,8 @@ class House:
 class Connection:
     """From accept to close.
 
-    `established`, `ended` (only our last PDU has been sent) and `closed` are called at those points.
+    `secure`: it speaks TLS.  `established`, `ended` (only our last PDU has been sent) and `closed` are
+    called at those points.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Connection:
         address: tuple[str, int],
         house: House,
         *,
+        secure: bool,
         established: Callable[[Connection], None],
         ended: Callable[[Connection], None],
         closed: Callable[[Connection], None],
@@ -66,6 +72,8 @@ class Connection:
         self._sock = sock
         self._address = address
         self._house = house
+        self._secure = secure
+        self._tls_version: str | None = None
         self._established = established
         self._ended = ended
         self._closed = closed
@@ -92,6 +100,8 @@ class Connection:
                 patience = 1.0 if self._house.drain.has_begun else self._house.settings.artim_timeout_seconds
                 self._lane.discard_until_closed(patience)
         finally:
+            if self._lane is not None:
+                self._lane.close()
             self._sock.close()
             self._closed(self)
 
@@ -122,6 +132,8 @@ class Connection:
             return Ending.FAILED, type(exc).__name__
         finally:
             if self._association is not None:
+                if self._association.finishing is not None:
+                    self._association.finishing.close()
                 metrics.OPEN_ASSOCIATIONS.dec()
                 self._house.seat.release()
 
@@ -131,16 +143,34 @@ class Connection:
         try:
             if settings.proxy_protocol:
                 self._address = proxy.read_header(self._sock, settings.artim_timeout_seconds) or self._address
-            if self._house.ssl_context is not None:
-                self._sock.settimeout(settings.artim_timeout_seconds)
-                self._sock = self._house.ssl_context.wrap_socket(self._sock, server_side=True)
+            if self._secure:
+                self._begin_tls()
             return Lane(
                 self._sock,
                 network_timeout=settings.network_timeout_seconds,
                 maximum_length=settings.maximum_pdu_length,
+                buffers=self._house.buffers,
             )
         except (OSError, proxy.InvalidProxyHeader) as exc:
             raise AssociationLost(f"{type(exc).__name__}: {exc}", Ending.FAILED) from exc
+
+    def _begin_tls(self) -> None:
+        """The handshake, which the ARTIM time-out bounds whole."""
+        assert self._house.ssl_context is not None
+        self._sock.settimeout(self._house.settings.artim_timeout_seconds)
+        try:
+            secured = self._house.ssl_context.wrap_socket(
+                self._sock, server_side=True, do_handshake_on_connect=False
+            )
+            self._sock = secured  # before the handshake, so that it can be pushed out of it
+            secured.do_handshake()
+            self._tls_version = secured.version()
+        except ssl.SSLEOFError:
+            raise  # a probe, which only looks whether the port is open
+        except ssl.SSLError as exc:
+            metrics.TLS_FAILURES.inc()
+            _log.info("tls_handshake_failed", peer=_text(self._address), reason=exc.reason or str(exc))
+            raise
 
     def _await_request(self, lane: Lane) -> AssociationRequest:
         deadline = time.monotonic() + self._house.settings.artim_timeout_seconds
@@ -176,7 +206,10 @@ class Connection:
         """Answer the request, then every message until the peer wishes to release."""
         try:
             info, answer = acse.negotiate(
-                request, self._house.policy, self._house.settings.maximum_pdu_length
+                request,
+                self._house.policy,
+                self._house.settings.maximum_pdu_length,
+                self._house.settings.operations_window,
             )
         except BaseException:
             self._house.seat.release()
@@ -184,27 +217,35 @@ class Connection:
         dialogue = Dialogue(lane, info.contexts)
         association = self._association = InboundAssociation(info, dialogue, self._house.handlers)
         metrics.OPEN_ASSOCIATIONS.inc()
+        if info.operations_window > 1:
+            association.finishing = Finishing(info.operations_window, partial(answer_store, association))
         self._established(self)
         structlog.contextvars.bind_contextvars(calling_aet=info.calling_aet, peer=_peer(info))
         lane.peer_max_pdu = info.peer_max_pdu
         lane.send(answer)
         while not isinstance(message := dialogue.next_message(self._await_peer), ReleaseRequested):
             dispatch(association, message)
+        association.settle()
 
     def _await_peer(self) -> None:
         """Wait between messages: for the peer, for its idle time-out, or for the drain."""
-        assert self._lane is not None
-        drain = self._house.drain
-        if not drain.has_begun:
+        assert self._lane is not None and self._association is not None
+        drain, finishing = self._house.drain, self._association.finishing
+        while not drain.has_begun:
             if self._waiting is None:
                 self._waiting = select.poll()
                 self._waiting.register(self._lane, select.POLLIN)
                 self._waiting.register(drain, select.POLLIN)
+                if finishing is not None:
+                    self._waiting.register(finishing, select.POLLIN)
             ready = dict(self._waiting.poll(self._idle_timeout * 1000))
+            if finishing is not None and finishing.fileno() in ready:
+                finishing.answer(leave=finishing.window)
             if self._lane.fileno() in ready:
                 return
             if not ready:
                 raise AssociationLost("idle for too long", Ending.IDLE)
+        self._association.settle()
         patience = min(DRAIN_IDLE_SECONDS, drain.seconds_left)
         if patience <= 0 or not self._lane.wait(patience):
             raise AssociationLost("this process ends", Ending.DRAINED)
@@ -227,6 +268,8 @@ class Connection:
                 "bytes": tally.bytes,
                 "operations": tally.operations,
             }
+        if self._tls_version is not None:
+            fields["tls"] = self._tls_version
         _log.info("association_ended", **fields, detail=detail, duration_ms=round(seconds * 1000))
 
 

@@ -32,7 +32,7 @@ class ReleaseRequested:
 
 
 class Dialogue:
-    """Messages to and from one peer, with at most one operation at a time (no asynchronous window)."""
+    """Messages to and from one peer; what it asks is read, and answered, in order."""
 
     def __init__(self, lane: Lane, contexts: Mapping[int, AcceptedContext]) -> None:
         self.lane = lane
@@ -76,6 +76,7 @@ class Dialogue:
             if event.is_last:
                 self._data_context = None
             yield event.data
+        self.lane.rest()
 
     def read_data_set(self) -> bytes:
         """The current message's data set, whole.
@@ -105,8 +106,8 @@ class Dialogue:
         while self._deferred is None and (event := self.lane.poll_event()) is not None:
             message = self._assemble(event)
             if message is not None and not self._set_aside(message):
-                # Nobody may send another request now, for asynchronous operations were not negotiated.
-                # Some do: it waits its turn.
+                # Nobody may send another request now, for where there is something to cancel no
+                # asynchronous operations were negotiated.  Some do: it waits its turn.
                 self._deferred = message
         return message_id in self._cancelled
 
@@ -126,6 +127,10 @@ class Dialogue:
             None if data_set is None else (data_set,),
             len(data_set or b""),
         )
+
+    def send_stored(self, message: Message) -> None:
+        """Answer a C-STORE-RQ with success."""
+        self.lane.send_message(message.context.context_id, messages.encode_stored(message.command))
 
     def store(
         self, context: AcceptedContext, command: Command, chunks: Iterable[Buffer], length: int

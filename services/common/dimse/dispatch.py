@@ -31,6 +31,8 @@ def dispatch(association: InboundAssociation, message: Message) -> None:
     if command.is_response:
         raise ProtocolViolation("a response to no request", AbortReason.UNEXPECTED_PARAMETER)
     serve = _SERVICES.get(command.command_field, _refuse)
+    if serve is not _store:
+        association.settle()
     serve(association, message)
 
 
@@ -49,15 +51,35 @@ def _store(association: InboundAssociation, message: Message) -> None:
     if handler is None:
         return _refuse(association, message)
     started = time.monotonic()
-    response = _receive(association, handler, message)
+    received = _receive(association, handler, message)
     association.dialogue.drain()
-    association.tally.count_store(stored=response.status == status.SUCCESS)
+
+    def finish() -> Response:
+        response = received if isinstance(received, Response) else _complete(association, received)
+        metrics.STORE_SECONDS.observe(time.monotonic() - started)
+        return response
+
+    if association.finishing is None:
+        answer_store(association, message, finish())
+    else:
+        association.finishing.begin(message, finish)
+
+
+def answer_store(association: InboundAssociation, message: Message, response: Response) -> None:
+    """The answer to a C-STORE-RQ, and its place in the books."""
+    stored = response.status == status.SUCCESS
+    association.tally.count_store(stored=stored)
     metrics.STORES.labels(f"{response.status:04X}").inc()
-    association.respond(message, response)
-    metrics.STORE_SECONDS.observe(time.monotonic() - started)
+    if stored:
+        association.dialogue.send_stored(message)
+    else:
+        association.respond(message, response)
 
 
-def _receive(association: InboundAssociation, handler: StoreHandler, message: Message) -> Response:
+def _receive(
+    association: InboundAssociation, handler: StoreHandler, message: Message
+) -> StoreSink | Response:
+    """Take a data set whole: the sink that is to be finished, or what its sender is to be told."""
     sink: StoreSink | None = None
     received = 0
     try:
@@ -67,7 +89,6 @@ def _receive(association: InboundAssociation, handler: StoreHandler, message: Me
         for data in association.dialogue.data_set():
             received += len(data)
             sink.write(data)
-        sink.finish()
     except Exception as exc:  # noqa: BLE001 - the edge: every error becomes a status
         if sink is not None:
             _abort(sink)
@@ -75,6 +96,16 @@ def _receive(association: InboundAssociation, handler: StoreHandler, message: Me
     finally:
         association.tally.bytes += received
         metrics.STORED_BYTES.inc(received)
+    return sink
+
+
+def _complete(association: InboundAssociation, sink: StoreSink) -> Response:
+    """Make an object durable of which every byte is here."""
+    try:
+        sink.finish()
+    except Exception as exc:  # noqa: BLE001 - the edge: every error becomes a status
+        _abort(sink)
+        return _failure(association, exc, Service.STORE)
     return _SUCCESS
 
 

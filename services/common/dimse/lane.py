@@ -1,7 +1,8 @@
-"""One connection: a blocking socket, the framer that reads it and the writer of its PDVs.
+"""One connection: a socket, the framer that reads it and the writer of its PDVs.
 
-Every wait is bounded.  Sockets without TLS keep their time-outs in the kernel (SO_RCVTIMEO), which
-spares a poll before each read, and are written with `sendmsg`; TLS sockets have neither.
+Every wait is bounded.  Nothing waits for the peer with a buffer in its hands, so that those who are
+slow hold none.  Sockets without TLS are written with `sendmsg`, and wait in the kernel (SO_SNDTIMEO)
+until the peer takes what is written; TLS sockets have neither.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from services.common.dimse import pdu
+from services.common.dimse.buffers import Buffers, OwnBuffer
 from services.common.dimse.pdu import Event, Framer
 from services.common.errors import Unavailable
 from services.common.ports import Buffer
@@ -63,10 +65,20 @@ class Lane:
     `peer_max_pdu` is set when the association is negotiated.
     """
 
-    def __init__(self, sock: socket.socket, *, network_timeout: float, maximum_length: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        network_timeout: float,
+        maximum_length: int,
+        buffers: Buffers | None = None,
+    ) -> None:
+        """Without `buffers` it has one of its own."""
         self._sock = sock
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._framer = Framer(maximum_length)
+        self._buffers = buffers or OwnBuffer()
+        self._buffer: memoryview | None = None
         self._timeout = 0.0
         self._network_timeout = network_timeout
         self._poll = select.poll()
@@ -92,21 +104,28 @@ class Lane:
         """
         while (event := self._framer.next_event()) is None:
             if idle is not None and self._framer.at_boundary and not self._pending():
+                self.rest()
                 idle()
-            if deadline is not None:
-                self._set_timeout(max(deadline - time.monotonic(), 0.001))
-            self._receive()
-        if deadline is not None:
-            self._set_timeout(self._network_timeout)
+            if deadline is None:
+                self._receive(self._network_timeout)
+            else:
+                self._receive(deadline - time.monotonic())
         return event
 
     def poll_event(self) -> Event | None:
         """The next event if it is already here; never waits."""
         while (event := self._framer.next_event()) is None:
-            if not self._pending() and not self._poll.poll(0):
+            if not self._read():
+                self.rest()
                 return None
-            self._receive()
         return event
+
+    def rest(self) -> None:
+        """Give the buffer back where nothing is left in it; what the last event points to is gone then."""
+        if self._buffer is not None and self._framer.is_used_up:
+            self._framer.feed(memoryview(b""))
+            self._buffers.give_back(self._buffer)
+            self._buffer = None
 
     def wait(self, seconds: float) -> bool:
         """Whether something comes within that time."""
@@ -122,6 +141,7 @@ class Lane:
             raise AssociationLost("the association is over", Ending.FAILED)
         try:
             if self._is_tls:
+                self._set_timeout(self._network_timeout)
                 self._sock.sendall(b"".join(buffers))
             else:
                 self._send_all(buffers)
@@ -192,31 +212,55 @@ class Lane:
         with contextlib.suppress(OSError):
             if not self._is_tls:
                 self._sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
-                self._set_timeout(left)
+            while (left := deadline - time.monotonic()) > 0 and self.wait(left):
+                if self._is_tls:
+                    self._set_timeout(left)
                 if not self._sock.recv(_DISCARD_BYTES):
                     return
 
     def close(self) -> None:
-        """Close the connection; harmless a second time."""
+        """Close the connection and give up its buffer; harmless a second time."""
         self._sock.close()
+        if self._buffer is not None:
+            self._buffers.give_back(self._buffer)
+            self._buffer = None
 
     def _pending(self) -> bool:
         return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
-    def _receive(self) -> None:
+    def _receive(self, seconds: float) -> None:
+        """Feed the framer with what the peer sends within that time."""
+        if self._read():
+            return
+        deadline = time.monotonic() + seconds
+        while True:
+            self.rest()
+            if not self._poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+                raise self._lose("the peer fell silent", Ending.TIMED_OUT)
+            if self._read():
+                return
+
+    def _read(self) -> bool:
+        """Feed the framer with what is here, if anything is."""
+        if self._buffer is None:
+            self._buffer = self._buffers.lease()
         try:
-            count = self._sock.recv_into(self._framer.space())
-            # Acknowledge at once: a sender that keeps Nagle's algorithm on waits for it in every message.
-            # Linux forgets the option as it sees fit, so it is set each time.
+            if self._is_tls:
+                self._set_timeout(0.0)
+                count = self._sock.recv_into(self._buffer)
+            else:
+                count = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            # A sender that keeps Nagle's algorithm on waits for an acknowledgement in every message: it
+            # goes out before anything is waited for.  Linux forgets the option as it sees fit.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except (TimeoutError, BlockingIOError) as exc:
-            raise self._lose("the peer fell silent", Ending.TIMED_OUT) from exc
+            return False
         except OSError as exc:
             raise self._lose(f"the connection broke: {exc.strerror or exc}", Ending.VANISHED) from exc
         if not count:
             raise self._lose("the peer closed the connection", Ending.VANISHED)
-        self._framer.fed(count)
+        self._framer.feed(self._buffer[:count])
+        return True
 
     def _send_all(self, buffers: Iterable[Buffer]) -> None:
         views = [memoryview(buffer) for buffer in buffers]
@@ -239,7 +283,6 @@ class Lane:
             return
         whole = int(seconds)
         interval = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 0 if whole else 1))
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
     def _lose(self, detail: str, ending: Ending) -> AssociationLost:

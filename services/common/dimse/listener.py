@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import multiprocess
@@ -48,10 +48,12 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve_until_terminated(acceptor: Acceptor, listening: socket.socket) -> None:
+def serve_until_terminated(
+    acceptor: Acceptor, *listening: socket.socket, secure: Collection[socket.socket] = ()
+) -> None:
     """Serve in this process's main thread; SIGTERM drains."""
     signal.signal(signal.SIGTERM, lambda *_: acceptor.drain())
-    acceptor.serve(listening)
+    acceptor.serve(*listening, secure=secure)
 
 
 @dataclass(slots=True)

@@ -130,6 +130,8 @@ class Command:
 
 
 _ELEMENT = struct.Struct("<HHI")
+_LENGTH = struct.Struct("<HHII")
+_STORED = struct.Struct("<" + "HHIH" * 4)
 _US = struct.Struct("<H")
 _AT = struct.Struct("<HH")
 
@@ -226,7 +228,25 @@ def encode(command: Command) -> bytes:
         parts.append(_ELEMENT.pack(0, element, len(raw)))
         parts.append(raw)
     body = b"".join(parts)
-    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+    return _LENGTH.pack(0, 0, 4, len(body)) + body
+
+
+def encode_stored(request: Command) -> bytes:
+    """As ``encode(request.respond(0x0000))`` of a C-STORE-RQ, but sooner: every image waits for it."""
+    sop_class, instance = _encode_uid(request.sop_class_uid), _encode_uid(request.sop_instance_uid)
+    body = b"".join(
+        (
+            *((_ELEMENT.pack(0, 0x0002, len(sop_class)), sop_class) if sop_class else ()),
+            _STORED.pack(
+                *(0, 0x0100, 2, CommandField.C_STORE_RSP),
+                *(0, 0x0120, 2, request.message_id),
+                *(0, 0x0800, 2, NO_DATA_SET),
+                *(0, 0x0900, 2, 0x0000),
+            ),
+            *((_ELEMENT.pack(0, 0x1000, len(instance)), instance) if instance else ()),
+        )
+    )
+    return _LENGTH.pack(0, 0, 4, len(body)) + body
 
 
 def decode(data: bytes) -> Command:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from services.common.counts import Counter, Gauge, Histogram
 
 ASSOCIATIONS = Counter(
     "gantry_dimse_associations_total", "Associations that came in, by how they ended.", ["ending"]
@@ -33,3 +33,13 @@ REFUSED_CONNECTIONS = Counter(
     "gantry_dimse_pushed_out_total",
     "Connections closed before they asked for an association, to make room for newer ones.",
 )
+BUFFER_BYTES = Gauge(
+    "gantry_dimse_buffer_bytes",
+    "Receive buffers that are held now; GANTRY_DICOM__BUFFER_BYTES bounds them for each process.",
+    multiprocess_mode="livesum",
+)
+BUFFER_WAITS = Counter(
+    "gantry_dimse_buffer_waits_total",
+    "Reads that waited for a buffer, for all that the budget allows were in use.",
+)
+TLS_FAILURES = Counter("gantry_dimse_tls_failures_total", "TLS handshakes of peers that came to nothing.")

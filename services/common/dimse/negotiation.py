@@ -68,14 +68,16 @@ class UserIdentity:
 class AssociationInfo:
     """Who is at the other end and what was negotiated.
 
-    AE titles come without leading and trailing spaces.  `peer_max_pdu` is 0 for no limit.  `contexts`
-    is empty while the policy is being asked.
+    AE titles come without leading and trailing spaces.  `peer_max_pdu` is 0 for no limit.
+    `operations_window` is how many requests the requestor may have outstanding (PS3.7 D.3.3.3).
+    `contexts` is empty while the policy is being asked.
     """
 
     calling_aet: str
     called_aet: str
     peer_address: tuple[str, int]
     peer_max_pdu: int = 0
+    operations_window: int = 1
     peer_implementation_uid: str = ""
     peer_implementation_version: str = ""
     contexts: Mapping[int, AcceptedContext] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Upper layer framing, sans-I/O: bytes in, events out; and PDUs that need no more than a struct (PS3.8 9.3).
 
 Nothing is collected but control PDUs, whose length is bounded: the fragments of a PDV are handed on
-as they come, as views of the one buffer that the next bytes will overwrite.
+as they come, as views of the bytes that were fed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from services.common.errors import GantryError
+from services.common.ports import Buffer
 
 MAXIMUM_ASSOCIATE_BYTES = 256 * 1024
 """An A-ASSOCIATE-RQ of 128 contexts with 10 transfer syntaxes each has about 90 KB."""
@@ -55,7 +56,7 @@ class ProtocolViolation(GantryError):
 
 
 class Fragment(NamedTuple):
-    """Some bytes of one PDV.  `data` is valid until more bytes are fed; it may be empty.
+    """Some bytes of one PDV.  `data` is a view of the bytes fed last; it may be empty.
 
     `is_last` is set on the last bytes of the last PDV of a command set or data set (PS3.8 E.2).
     """
@@ -91,17 +92,17 @@ _CONTROL_LENGTHS = {
 
 
 class Framer:
-    """Takes the stream apart.  Fill `space()`, tell `fed(count)`, and ask for events until None.
+    """Takes the stream apart: `feed` it, and ask for events until None.
 
     `maximum_length` is the P-DATA-TF length that was announced to the peer, 0 for any.
     """
 
-    def __init__(self, maximum_length: int, *, buffer_bytes: int = 65536) -> None:
+    def __init__(self, maximum_length: int) -> None:
         self._limit = maximum_length + _TOLERANCE if maximum_length else 0xFFFFFFFF
-        self._buffer = bytearray(buffer_bytes)
-        self._view = memoryview(self._buffer)
-        self._start = 0
+        self._data = memoryview(b"")
+        self._position = 0
         self._end = 0
+        self._header = b""
         self._pdu_left = 0
         self._in_pdv = False
         self._pdv_left = 0
@@ -114,22 +115,20 @@ class Framer:
     @property
     def at_boundary(self) -> bool:
         """Whether nothing of a PDU has come yet."""
-        return self._start == self._end and not self._pdu_left and self._control is None
+        begun = self._header or self._pdu_left or self._in_pdv or self._control is not None
+        return not begun and self.is_used_up
 
-    def space(self) -> memoryview:
-        """Where the next bytes go; call it when `next_event` has returned None."""
-        if self._start:
-            left = self._end - self._start
-            self._buffer[:left] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, left
-        return self._view[self._end :]
+    @property
+    def is_used_up(self) -> bool:
+        """Whether every byte that was fed has been taken."""
+        return self._position == self._end
 
-    def fed(self, count: int) -> None:
-        """`count` bytes were put at the beginning of `space()`."""
-        self._end += count
+    def feed(self, data: memoryview) -> None:
+        """Take the next bytes, which have to stay until `next_event` has returned None, and no longer."""
+        self._data, self._position, self._end = data, 0, len(data)
 
     def next_event(self) -> Event | None:
-        """The next event, or None when more bytes are needed.
+        """The next event, or None when all that was fed is used up.
 
         Raises:
             ProtocolViolation: the stream cannot be followed any further.
@@ -139,19 +138,33 @@ class Framer:
                 return self._fragment()
             if self._control is not None:
                 return self._collect()
-            if self._end - self._start < _HEADER_BYTES:
+            header = self._next_header()
+            if header is None:
                 return None
             if self._pdu_left:
-                self._begin_pdv()
+                self._begin_pdv(header)
             else:
-                self._begin_pdu()
+                self._begin_pdu(header)
 
-    def _begin_pdu(self) -> None:
-        kind, length = _PDU_HEADER.unpack_from(self._buffer, self._start)
+    def _next_header(self) -> Buffer | None:
+        """The next 6 bytes; what there is of them is kept where it is less."""
+        start = self._position
+        end = start + _HEADER_BYTES - len(self._header)
+        if end > self._end:
+            self._header += bytes(self._data[start : self._end])
+            self._position = self._end
+            return None
+        self._position = end
+        if not self._header:
+            return self._data[start:end]
+        header, self._header = self._header + bytes(self._data[start:end]), b""
+        return header
+
+    def _begin_pdu(self, header: Buffer) -> None:
+        kind, length = _PDU_HEADER.unpack(header)
         if kind == PduType.P_DATA_TF:
             if not _HEADER_BYTES <= length <= self._limit:
                 raise ProtocolViolation(f"a P-DATA-TF of {length} bytes", AbortReason.INVALID_PARAMETER_VALUE)
-            self._start += _HEADER_BYTES
             self._pdu_left = length
             return
         bounds = _CONTROL_LENGTHS.get(kind)
@@ -161,32 +174,31 @@ class Framer:
             raise ProtocolViolation(
                 f"a PDU of type 0x{kind:02X} and {length} bytes", AbortReason.INVALID_PARAMETER_VALUE
             )
-        self._control = bytearray()
-        self._control_left = _HEADER_BYTES + length
+        self._control = bytearray(header)
+        self._control_left = length
 
     def _collect(self) -> Control | None:
         assert self._control is not None
-        count = min(self._control_left, self._end - self._start)
-        self._control += self._view[self._start : self._start + count]
-        self._start += count
+        count = min(self._control_left, self._end - self._position)
+        self._control += self._data[self._position : self._position + count]
+        self._position += count
         self._control_left -= count
         if self._control_left:
             return None
         raw, self._control = bytes(self._control), None
         return Control(PduType(raw[0]), raw)
 
-    def _begin_pdv(self) -> None:
+    def _begin_pdv(self, header: Buffer) -> None:
         if self._pdu_left < _HEADER_BYTES:
             raise ProtocolViolation(
                 f"{self._pdu_left} bytes after the last PDV", AbortReason.INVALID_PARAMETER_VALUE
             )
-        length, context_id, control = _PDV_HEADER.unpack_from(self._buffer, self._start)
+        length, context_id, control = _PDV_HEADER.unpack(header)
         if not 2 <= length <= self._pdu_left - 4:
             raise ProtocolViolation(
                 f"a PDV of {length} bytes in the last {self._pdu_left} of its PDU",
                 AbortReason.INVALID_PARAMETER_VALUE,
             )
-        self._start += _HEADER_BYTES
         self._pdu_left -= 4 + length
         self._pdv_left = length - 2
         self._context_id = context_id
@@ -195,18 +207,18 @@ class Framer:
         self._in_pdv = True
 
     def _fragment(self) -> Fragment | None:
-        start = self._start
+        start = self._position
         count = min(self._pdv_left, self._end - start)
         if not count and self._pdv_left:
             return None
-        self._start = start + count
+        self._position = start + count
         self._pdv_left -= count
         self._in_pdv = bool(self._pdv_left)
         return Fragment(
             self._context_id,
             self._is_command,
             self._is_last and not self._in_pdv,
-            self._view[start : start + count],
+            self._data[start : start + count],
         )
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from services.common.dimse.handlers import Handlers
 from services.common.dimse.listener import bind, run_processes, serve_until_terminated
 from services.common.dimse.negotiation import ContextPolicy
 from services.common.dimse.slots import AssociationSlots
+from services.common.dimse.tls import server_context
 from services.common.errors import Unavailable
 from services.common.health import HealthServer
 from services.common.ports import NodeRules
@@ -41,12 +42,28 @@ def open_port(settings: DicomSettings) -> socket.socket:
     Raises:
         Unavailable: the port is taken, or the host is none of this machine's.
     """
+    return _listen(settings.host, settings.port, ae_title=settings.ae_title, tls=False)
+
+
+def _open_secure_ports(settings: DicomSettings) -> Sequence[socket.socket]:
+    """Listen for TLS where a certificate is set, after a look at whether it can be used.
+
+    Raises:
+        Unavailable: it cannot, or the port is taken.
+    """
+    if server_context(settings.tls) is None:
+        return ()
+    host = settings.tls.host or settings.host
+    return (_listen(host, settings.tls.port, ae_title=settings.ae_title, tls=True),)
+
+
+def _listen(host: str, port: int, *, ae_title: str, tls: bool) -> socket.socket:
     try:
-        listening = bind(settings.host, settings.port)
+        listening = bind(host, port)
     except OSError as exc:
-        raise Unavailable(f"DICOM cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from exc
+        raise Unavailable(f"DICOM cannot listen on {host}:{port}: {exc.strerror}") from exc
     host, port = listening.getsockname()[:2]
-    _log.info("dicom_listening", host=host, port=port, ae_title=settings.ae_title)
+    _log.info("dicom_listening", host=host, port=port, ae_title=ae_title, tls=tls)
     return listening
 
 
@@ -57,17 +74,26 @@ def run_pod(
     *,
     health: HealthServer | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.  `compose` runs in every child, after the fork; `health` in one more."""
+    """Serve until SIGTERM or SIGINT.  `compose` runs in every child, after the fork; `health` in one more.
+
+    The port for TLS is opened here.
+
+    Raises:
+        Unavailable: it cannot be had, or the files for TLS cannot be used.
+    """
+    secure = _open_secure_ports(settings)
     slots = AssociationSlots(settings.maximum_associations, settings.processes)
 
     def close() -> None:
         # A listening socket takes connections as long as any process has it open.
-        listening.close()
+        for sock in (listening, *secure):
+            sock.close()
         if health is not None:
             health.server_close()
 
     def probe(server: HealthServer) -> None:
-        listening.close()
+        for sock in (listening, *secure):
+            sock.close()
         _answer_probes(server, slots)
 
     def serve(index: int) -> None:
@@ -80,9 +106,10 @@ def run_pod(
             policy=composition.policy,
             nodes=composition.nodes,
             seat=slots.seat(index),
+            ssl_context=server_context(settings.tls),
         )
         try:
-            serve_until_terminated(acceptor, listening)
+            serve_until_terminated(acceptor, listening, secure=secure)
         finally:
             composition.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from services.common.dimse.lane import AssociationLost, Ending, Lane, even
 from services.common.dimse.pdu import Control, Fragment
 from services.common.errors import BlobMissing
+from tests.waiting import PATIENCE_SECONDS
 
 
 @given(st.lists(st.binary(max_size=9), max_size=8))
@@ -22,19 +24,33 @@ def test_even_keeps_the_bytes_and_makes_chunks_even(chunks: list[bytes]) -> None
     assert all(len(view) % 2 == 0 and view for view in cut[:-1])
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Lane, Lane]]:
-    """Two lanes over one TCP connection."""
+@contextmanager
+def connected(network_timeout: float) -> Iterator[tuple[Lane, Lane]]:
+    """Two lanes over one TCP connection; the first gives up after so long."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
     lanes = (
-        Lane(ours, network_timeout=0.2, maximum_length=0),
-        Lane(theirs, network_timeout=5.0, maximum_length=0),
+        Lane(ours, network_timeout=network_timeout, maximum_length=0),
+        Lane(theirs, network_timeout=PATIENCE_SECONDS, maximum_length=0),
     )
     yield lanes
     for lane in lanes:
         lane.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Lane, Lane]]:
+    """Two patient lanes."""
+    with connected(PATIENCE_SECONDS) as lanes:
+        yield lanes
+
+
+@pytest.fixture
+def impatient() -> Iterator[Lane]:
+    """A lane that gives up soon, whose peer does nothing."""
+    with connected(0.2) as (ours, _):
+        yield ours
 
 
 def receive(lane: Lane) -> tuple[bytes, bytes]:
@@ -57,23 +73,22 @@ def test_a_message_arrives_whole(pair: tuple[Lane, Lane], maximum: int) -> None:
     reader = threading.Thread(target=lambda: got.append(receive(theirs)))
     reader.start()
     ours.send_message(3, b"command!", (data[i : i + 99999] for i in range(0, len(data), 99999)), len(data))
-    reader.join(10)
+    reader.join(PATIENCE_SECONDS)
     assert got == [(b"command!", data)]
 
 
-def test_a_peer_that_takes_nothing_is_given_up(pair: tuple[Lane, Lane]) -> None:
-    ours, _ = pair
+def test_a_peer_that_takes_nothing_is_given_up(impatient: Lane) -> None:
     with pytest.raises(AssociationLost) as caught:
-        ours.send_message(1, b"xx", (bytes(65536) for _ in range(1000)), 65536 * 1000)
+        impatient.send_message(1, b"xx", (bytes(65536) for _ in range(1000)), 65536 * 1000)
     assert caught.value.ending is Ending.TIMED_OUT
 
 
-def test_a_peer_that_says_nothing_is_given_up(pair: tuple[Lane, Lane]) -> None:
+def test_a_peer_that_says_nothing_is_given_up(impatient: Lane) -> None:
     with pytest.raises(AssociationLost) as caught:
-        pair[0].next_event()
+        impatient.next_event()
     assert caught.value.ending is Ending.TIMED_OUT
     with pytest.raises(AssociationLost):
-        pair[0].send(b"anything")
+        impatient.send(b"anything")
 
 
 def test_a_peer_that_closes_has_vanished(pair: tuple[Lane, Lane]) -> None:
@@ -111,7 +126,7 @@ def test_polling_never_waits(pair: tuple[Lane, Lane]) -> None:
     ours, theirs = pair
     assert ours.poll_event() is None
     theirs.send_message(1, b"ab")
-    assert ours.wait(2.0)
+    assert ours.wait(PATIENCE_SECONDS)
     event = ours.poll_event()
     assert isinstance(event, Fragment) and bytes(event.data) == b"ab" and event.is_last
     assert ours.poll_event() is None

@@ -142,3 +142,19 @@ def test_arbitrary_bytes_are_a_command_or_malformed(raw: bytes) -> None:
 def test_a_cancel_names_the_request_it_cancels() -> None:
     cancel = Command(command_field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=9)
     assert messages.decode(messages.encode(cancel)) == cancel
+
+
+optional_uids = st.none() | st.text("0123456789.", min_size=1, max_size=64)
+
+
+@given(optional_uids, optional_uids, shorts)
+def test_the_quick_answer_is_the_same(sop_class: str | None, instance: str | None, message_id: int) -> None:
+    request = Command(
+        command_field=CommandField.C_STORE_RQ,
+        message_id=message_id,
+        affected_sop_class_uid=sop_class,
+        affected_sop_instance_uid=instance,
+        priority=2,
+        has_data_set=True,
+    )
+    assert messages.encode_stored(request) == messages.encode(request.respond(0x0000))

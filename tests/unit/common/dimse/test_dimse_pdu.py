@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from dataclasses import dataclass, field
 
 import pytest
@@ -24,25 +25,22 @@ class Seen:
 
 
 def feed(framer: Framer, data: bytes, cuts: list[int]) -> Seen:
-    """Hand `data` over in pieces that end at `cuts`."""
+    """Hand `data` over in pieces that end at `cuts`, each overwritten when it is used up."""
     seen = Seen()
     joined = bytearray()
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        position = start
-        while position < end:
-            space = framer.space()
-            count = min(len(space), end - position)
-            space[:count] = data[position : position + count]
-            framer.fed(count)
-            position += count
-            while (event := framer.next_event()) is not None:
-                if isinstance(event, Control):
-                    seen.controls.append(event.raw)
-                    continue
-                joined += event.data
-                if event.is_last:
-                    seen.pdvs.append((event.context_id, event.is_command, True, bytes(joined)))
-                    joined.clear()
+        piece = bytearray(data[start:end])
+        framer.feed(memoryview(piece))
+        while (event := framer.next_event()) is not None:
+            if isinstance(event, Control):
+                seen.controls.append(event.raw)
+                continue
+            joined += event.data
+            if event.is_last:
+                seen.pdvs.append((event.context_id, event.is_command, True, bytes(joined)))
+                joined.clear()
+        assert framer.is_used_up
+        piece[:] = b"\xaa" * len(piece)
     return seen
 
 
@@ -66,14 +64,14 @@ def test_everything_comes_out_however_it_is_split(
 ) -> None:
     stream = b"".join(encode(pdvs) for pdvs in pdus) + bytes(A_RELEASE_RQ().encode())
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
-    seen = feed(Framer(0, buffer_bytes=64), stream, cuts)
+    seen = feed(Framer(0), stream, cuts)
     assert seen.pdvs == [(c, k, True, d) for pdvs in pdus for c, k, d in pdvs]
     assert seen.controls == [pdu.release_request()]
 
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_are_events_or_a_violation(stream: bytes) -> None:
-    framer = Framer(4096, buffer_bytes=32)
+    framer = Framer(4096)
     try:
         feed(framer, stream, [])
     except ProtocolViolation as exc:
@@ -153,14 +151,17 @@ def test_a_sender_that_counts_headers_out_is_tolerated() -> None:
 def test_a_long_association_request_is_collected_beyond_the_buffer() -> None:
     body = bytes(range(256)) * 350
     raw = header(1, len(body)) + body
-    assert feed(Framer(0, buffer_bytes=128), raw, [3, 7, 1000]).controls == [raw]
+    assert feed(Framer(0), raw, [3, 7, 1000]).controls == [raw]
 
 
 def test_nothing_is_allocated_for_a_length_that_has_not_come() -> None:
-    framer = Framer(0, buffer_bytes=64)
     stream = header(4, 0xFFFFFFFF) + struct.pack(">IBB", 0xFFFFFFF0, 1, 2) + bytes(50)
-    assert feed(framer, stream, []).pdvs == []
-    assert len(framer.space()) == 64
+    tracemalloc.start()
+    try:
+        assert feed(Framer(0), stream, [3, 11]).pdvs == []
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,6 @@ def test_an_abort_by_the_user_has_source_0() -> None:
 
 def test_control_pdus_are_named() -> None:
     framer = Framer(0)
-    framer.space()[:10] = pdu.abort()
-    framer.fed(10)
+    framer.feed(memoryview(pdu.abort()))
     event = framer.next_event()
     assert isinstance(event, Control) and event.kind is PduType.ABORT
