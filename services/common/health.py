@@ -10,6 +10,8 @@ import ipaddress
 import json
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +26,7 @@ Check = Callable[[], object]
 """Returns while what it asks for is there, and raises a `GantryError` otherwise."""
 
 _IDLE_SECONDS = 10
+_CHECK_SECONDS = 3.0
 _log = logs.get(__name__)
 
 
@@ -41,8 +44,10 @@ def metrics() -> bytes:
 
 
 def readiness(checks: Mapping[str, Check]) -> tuple[bool, Mapping[str, str]]:
-    """Whether all checks pass, and of each ``ok`` or why not."""
-    found = {name: _ask(check) for name, check in checks.items()}
+    """Whether all checks pass, and of each ``ok`` or why not; one that does not end is not waited for."""
+    questions = {name: _asked(check) for name, check in checks.items()}
+    gives_up_at = time.monotonic() + _CHECK_SECONDS
+    found = {name: question.answer(gives_up_at) for name, question in questions.items()}
     return all(answer == "ok" for answer in found.values()), found
 
 
@@ -158,12 +163,45 @@ class _Answer(BaseHTTPRequestHandler):
         )
 
 
-def _ask(check: Check) -> str:
-    try:
-        check()
-    except GantryError as exc:
-        return str(exc)
-    return "ok"
+class _Question:
+    """One run of a check, in a thread of its own: what it asks may never answer."""
+
+    def __init__(self, check: Check) -> None:
+        self._answer = ""
+        self._thread = threading.Thread(target=self._ask, args=(check,), name="readiness", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits for its answer."""
+        return self._thread.is_alive()
+
+    def answer(self, gives_up_at: float) -> str:
+        """``ok`` or why not, waited for until then (monotonic seconds)."""
+        self._thread.join(max(0.0, gives_up_at - time.monotonic()))
+        missing = f"no answer within {_CHECK_SECONDS:g} s" if self.is_open else "the check itself failed"
+        return self._answer or missing
+
+    def _ask(self, check: Check) -> None:
+        try:
+            check()
+        except GantryError as exc:
+            self._answer = str(exc)
+        else:
+            self._answer = "ok"
+
+
+_questions: weakref.WeakKeyDictionary[Check, _Question] = weakref.WeakKeyDictionary()
+_questions_lock = threading.Lock()
+
+
+def _asked(check: Check) -> _Question:
+    """The question that is still open, or a new one: probes come faster than a frozen server is given up."""
+    with _questions_lock:
+        question = _questions.get(check)
+        if question is None or not question.is_open:
+            question = _questions[check] = _Question(check)
+        return question
 
 
 def _is_address(host: str) -> bool:

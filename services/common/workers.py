@@ -4,7 +4,8 @@
 the use case                 the message
 ===========================  =====================================================================
 returns                      is done with
-raises `Unavailable`         goes back to its queue after a pause that grows as long as that lasts
+raises `Unavailable`, or     goes back to its queue after a pause that grows as long as that lasts
+finds the disk full
 raises `InvalidInstance`,    goes to quarantine; where it tells of several instances, each comes back
 `BlobMissing`                in a message of its own, so that none suffers for another
 raises anything else, or     is tried three times in all, and then treated like an invalid one
@@ -15,6 +16,7 @@ is killed)
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 import time
@@ -22,15 +24,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from prometheus_client import Histogram
 from structlog.contextvars import bound_contextvars
 
 from services.common import keys, logs
+from services.common.counts import Histogram
 from services.common.errors import BlobMissing, InvalidInstance, Unavailable
 from services.common.events import Event, MalformedEvent, from_json, singly, to_json
 from services.common.model import QuarantineEntry
 from services.common.ports import Attempts, EventBus, Quarantine
 
+_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+OUTCOMES = ("done", "again", "split", "quarantined", "unavailable")
 _log = logs.get(__name__)
 _DURATION = Histogram(
     "gantry_task_duration_seconds",
@@ -82,6 +86,8 @@ class Runner:
         self._patience = patience or Patience()
         self._outages = 0
         self._uncounted: set[str] = set()
+        for outcome in OUTCOMES:
+            _DURATION.labels(task, outcome)  # there from the start, as zeros
 
     def __call__(self, text: str) -> bool:
         """Take one message; says whether it is done with (else it is to go back to its queue)."""
@@ -94,7 +100,8 @@ class Runner:
             except Unavailable as exc:
                 self._outages += 1
                 outcome = "unavailable"
-                pause = self._patience.pause(self._outages)
+                # To have found no answer takes time as well, and a task that takes too long is killed.
+                pause = max(0.0, self._patience.pause(self._outages) - (time.monotonic() - began))
                 _log.warning("task_postponed", reason=str(exc), pause_s=round(pause, 2))
                 time.sleep(pause)
         _DURATION.labels(self._task, outcome).observe(time.monotonic() - began)
@@ -123,22 +130,28 @@ class Runner:
         try:
             self._use_case(event)
         except Unavailable:
-            # An outage is nobody's fault, so it counts against no message, however long it lasts.
-            self._uncounted.add(key)
-            self._uncount()
+            self._forgive(key)
             raise
+        except OSError as exc:
+            if exc.errno not in _EXHAUSTED:
+                return self._failed(event, exc, number)
+            self._forgive(key)
+            raise Unavailable(f"this machine is exhausted: {exc.strerror}") from exc
         except (InvalidInstance, BlobMissing) as exc:
             return self._give_up(event, str(exc), tag=getattr(exc, "tag", None))
         except Exception as exc:  # noqa: BLE001  (the edge: whatever a message does, the next one is taken)
-            # Only the kind and the place: the text of an unknown error may quote a patient's data.
-            _log.warning("task_failed", attempt=number, error=type(exc).__name__, place=_place_of(exc))
-            if number >= self._patience.attempts:
-                return self._give_up(event, f"{type(exc).__name__}: {exc}")
-            time.sleep(self._patience.pause(number))
-            return "again"
+            return self._failed(event, exc, number)
         milliseconds = round(1000 * (time.monotonic() - began))
         _log.info("task_done", summary=event.summary, duration_ms=milliseconds)
         return "done"
+
+    def _failed(self, event: Event, exc: Exception, number: int) -> str:
+        # Only the kind and the place: the text of an unknown error may quote a patient's data.
+        _log.warning("task_failed", attempt=number, error=type(exc).__name__, place=_place_of(exc))
+        if number >= self._patience.attempts:
+            return self._give_up(event, f"{type(exc).__name__}: {exc}")
+        time.sleep(self._patience.pause(number))
+        return "again"
 
     def _give_up(self, event: Event, reason: str, *, tag: int | None = None) -> str:
         if len(event.instances) > 1:
@@ -162,6 +175,11 @@ class Runner:
             )
         )
         _log.error("task_quarantined", entry_id=entry_id)
+
+    def _forgive(self, key: str) -> None:
+        """An outage is nobody's fault, so it counts against no message, however long it lasts."""
+        self._uncounted.add(key)
+        self._uncount()
 
     def _uncount(self) -> None:
         for key in tuple(self._uncounted):

@@ -6,9 +6,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge
-
 from services.common import logs
+from services.common.counts import Counter, Gauge
 from services.common.errors import Unavailable
 from services.embedded.process import HURRY_SECONDS, Child, ChildSpec, Progress, ended_early
 

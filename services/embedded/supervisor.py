@@ -89,7 +89,12 @@ class Supervisor:
         Raises Unavailable, with the end of the child's output, when it ends first or its start stalls: what
         cannot start once is not tried for ever.
         """
-        keeper = Keeper(spec)
+        try:
+            keeper = Keeper(spec)
+        except Unavailable:
+            if self.stop_requested:  # a terminal's Ctrl-C may have hit what prepares the child, too
+                raise StopRequested from None
+            raise
         self._keepers.append(keeper)
         while not keeper.is_ready:
             self.turn()

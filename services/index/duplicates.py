@@ -7,9 +7,8 @@ import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from prometheus_client import Counter
-
 from services.common import logs
+from services.common.counts import Counter
 from services.common.errors import BlobMissing
 from services.common.model import Duplicate
 from services.common.ports import BlobStore, Leftovers

@@ -34,6 +34,8 @@ class SweepSettings(BaseModel):
     rendition_again_after: float = 3600.0
     duplicate_after: float = Field(default=24 * 3600.0, ge=24 * 3600.0)
     duplicate_interval: float = 600.0
+    upload_interval: float = 600.0
+    """Between two looks for uploads that nobody can still be writing to."""
 
 
 class IndexSettings(CommonSettings):

@@ -11,7 +11,7 @@ import threading
 from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus
 from services.common.adapters.postgres import Postgres
-from services.common.adapters.stores import open_store
+from services.common.adapters.stores import open_store, prepare_store
 from services.common.catalog.sweeping import PostgresSweeping
 from services.common.catalog.writer import PostgresCatalogWriter
 from services.common.health import serve_health
@@ -38,6 +38,7 @@ def main(settings: IndexSettings | None = None) -> None:
         leftovers=sweeping,
         bus=bus,
         quarantine=StoreQuarantine(store),
+        clear_uploads=lambda: prepare_store(settings),
         settings=settings.sweep,
         put=settings.store,
     )

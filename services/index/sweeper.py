@@ -42,10 +42,13 @@ class Sweeper:
         leftovers: Leftovers,
         bus: EventBus,
         quarantine: Quarantine,
+        clear_uploads: Callable[[], object],
         settings: SweepSettings,
         put: StoreSettings,
     ) -> None:
+        """`clear_uploads` forgets what killed pods have left of uploads."""
         self._settings = settings
+        self._clear_uploads = clear_uploads
         self._unindexed = Unindexed(
             store=store,
             catalog=catalog,
@@ -74,7 +77,7 @@ class Sweeper:
             after=settings.rendition_after,
         )
         self._duplicates = Duplicates(store, leftovers, after=settings.duplicate_after)
-        self._next_full_pass = self._next_duplicates = time.monotonic()
+        self._next_full_pass = self._next_duplicates = self._next_clearing = time.monotonic()
 
     def sweep(self, go_on: GoOn) -> None:
         """One round, ended early when `go_on` says no."""
@@ -87,6 +90,9 @@ class Sweeper:
         if go_on() and time.monotonic() >= self._next_duplicates:
             self._duplicates.sweep(go_on)
             self._next_duplicates = time.monotonic() + self._settings.duplicate_interval
+        if go_on() and time.monotonic() >= self._next_clearing:
+            self._clear_uploads()
+            self._next_clearing = time.monotonic() + self._settings.upload_interval
 
 
 def sweep_in_turn(

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from prometheus_client import Counter, Gauge
-
 from services.common import keys, logs
+from services.common.counts import Counter, Gauge
 from services.common.errors import BlobMissing, InvalidInstance, Unavailable
 from services.common.events import InstancesStored
 from services.common.intake import recover

@@ -3,105 +3,108 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage
+from pynetdicom import AE, Association
+from pynetdicom.sop_class import CTImageStorage, Verification
 
-from tests.archive import end, start_archive, wait_until
+from tests.archive import Archive, end, start_archive
 from tests.fakes.raw_peer import ABORT_BY_USER, p_data, pdv, raw_peer, store_rq
-from tests.senders import Modality, made_study, park
+from tests.senders import Delay, made_study, park, send
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
+COUNT = 60
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_an_association_that_sends_is_served_to_its_end_and_the_next_start_has_it_all(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    images = made_study(60)
-    archive = start_archive(tmp_path)
-    try:
-        modality = Modality(port=archive.dicom_port)
-        is_sending = threading.Event()
-
-        def before(index: int) -> None:
-            time.sleep(0.05)
-            if index == 10:
-                is_sending.set()
-
-        sender = threading.Thread(target=modality.send, args=(images, before))
-        sender.start()
-        assert is_sending.wait(30)
-        archive.process.send_signal(number)
-        sender.join(60)
-        assert archive.process.wait(timeout=60) == 0
-        assert len(modality.acknowledged) == len(images)
-
-        archive = start_archive(tmp_path)
-        archive.wait_for_instances(60)
-        assert archive.instances() == 60
-        assert archive.stop() == 0
-    finally:
-        end(archive)
-
-
-@pytest.mark.timeout(180)
-def test_a_message_that_has_begun_is_answered_and_an_idle_peer_is_aborted(tmp_path: Path) -> None:
-    (image,) = made_study(1)
+def encoded(image: Dataset) -> bytes:
+    """The data set in Explicit VR Little Endian."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_dataset(buffer, image)
-    data = buffer.getvalue()
-    archive = start_archive(tmp_path)
+    return buffer.getvalue()
+
+
+def associate(archive: Archive) -> Association:
+    """An association for storage."""
+    ae = AE(ae_title="TIRELESS")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    ae.add_requested_context(Verification)
+    ae.dimse_timeout = ae.network_timeout = ae.acse_timeout = PATIENCE_SECONDS
+    association = ae.associate("127.0.0.1", archive.dicom_port, ae_title="GANTRY")
+    assert association.is_established
+    return association
+
+
+def tell_to_stop(archive: Archive, number: signal.Signals) -> None:
+    """Send the signal, and wait until it has come."""
+    archive.process.send_signal(number)
+    wait_until(lambda: archive.events("stop_requested"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_what_has_begun_is_served_to_its_end_an_idle_peer_is_aborted_and_the_next_start_has_it_all(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    images, (half,) = made_study(COUNT), made_study(1)
+    data = encoded(half)
+    delay = Delay(1)
+    archive = start_archive(tmp_path, GANTRY_DICOM__DRAIN_SECONDS=str(PATIENCE_SECONDS))
     try:
-        with raw_peer(archive.dicom_port) as busy, raw_peer(archive.dicom_port) as idle:
-            for peer in (busy, idle):
-                peer.sock.settimeout(30)
-                peer.associate()
-            busy.send(p_data(pdv(3, store_rq(uid=str(image.SOPInstanceUID)), command=True)))
+        with (
+            ThreadPoolExecutor(1) as pool,
+            raw_peer(archive.dicom_port) as busy,
+            raw_peer(archive.dicom_port) as idle,
+        ):
+            sending = pool.submit(send, associate(archive), images, delay)
+            delay.began.wait(PATIENCE_SECONDS)
+            busy.associate()
+            idle.associate()
+            busy.send(p_data(pdv(3, store_rq(uid=str(half.SOPInstanceUID)), command=True)))
             busy.send(p_data(pdv(3, data[:500], command=False, last=False)))
-            archive.process.send_signal(signal.SIGINT)
-            wait_until(lambda: '"event": "stop_requested"' in archive.said())
+            tell_to_stop(archive, number)
+            assert not sending.done()
+            delay.over.set()
             assert idle.read() == ABORT_BY_USER
             busy.send(p_data(pdv(3, data[500:], command=False)))
             assert busy.command().status == 0x0000
-        assert archive.process.wait(timeout=60) == 0
+            sending.result(PATIENCE_SECONDS)
+        assert archive.process.wait(timeout=PATIENCE_SECONDS) == 0
 
         archive = start_archive(tmp_path)
-        archive.wait_for_instances(1)
+        archive.wait_for_instances(COUNT + 1)
+        assert archive.instances() == COUNT + 1
+        assert archive.stop() == 0
     finally:
+        delay.over.set()
         end(archive)
 
 
-@pytest.mark.timeout(180)
 def test_a_peer_that_never_ends_is_aborted_between_messages_once_its_time_is_over(tmp_path: Path) -> None:
     archive = start_archive(tmp_path, GANTRY_DICOM__DRAIN_SECONDS="3")
     try:
-        images = made_study(2000, rows=8)
-        ae = AE(ae_title="TIRELESS")
-        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        ae.dimse_timeout = 10
-        association = ae.associate("127.0.0.1", archive.dicom_port, ae_title="GANTRY")
-        acknowledged = 0
+        association = associate(archive)
+        acknowledged: list[str] = []
         with suppress(RuntimeError):  # as pynetdicom says that the association is over
-            for image in images:
-                if acknowledged == 20:
-                    archive.process.send_signal(signal.SIGTERM)
+            for number in count():
+                (image,) = made_study(1, rows=8)
+                if number == 20:
+                    tell_to_stop(archive, signal.SIGTERM)
                 if park(association).send_c_store(image).get("Status") != 0x0000:
                     break
-                acknowledged += 1
+                acknowledged.append(str(image.SOPInstanceUID))
         wait_until(lambda: association.is_aborted)
-        assert archive.process.wait(timeout=60) == 0
-        assert 20 < acknowledged < len(images)
-
-        archive = start_archive(tmp_path)
-        archive.wait_for_instances(acknowledged)
+        assert archive.process.wait(timeout=PATIENCE_SECONDS) == 0
+        assert len(acknowledged) > 20
+        kept = b"".join(path.read_bytes() for path in (archive.data_dir / "blobs").rglob("*.dcm"))
+        assert [uid for uid in acknowledged if uid.encode() not in kept] == []
     finally:
         end(archive)

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from services.embedded.postgres import EmbeddedPostgres
 from services.embedded.process import Child, ChildSpec
 from tests.embedded_archive import add_row, report, running
 from tests.servers import connect
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -42,13 +43,6 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def _eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come to pass"
-        time.sleep(0.02)
-
-
 def _log(archive: Path) -> str:
     return (archive / "logs" / "postgres.log").read_text()
 
@@ -63,14 +57,14 @@ def test_killed_supervisor_takes_its_servers_along_and_loses_nothing(tmp_path: P
         # At once, while the servers of the first may still be dying.
         with running(tmp_path) as second:
             assert report(second).rows == 3
-    _eventually(lambda: _gone(told.postgres) and _gone(told.redis))
+    wait_until(lambda: _gone(told.postgres) and _gone(told.redis))
 
 
 def test_killed_supervisors_leave_no_server_behind(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         told = report(process)
         os.kill(told.supervisor, signal.SIGKILL)
-        _eventually(lambda: _gone(told.postgres) and _gone(told.redis), seconds=6)
+        wait_until(lambda: _gone(told.postgres) and _gone(told.redis))
 
 
 @pytest.mark.parametrize("survivor", ["postgres", "redis"])
@@ -85,8 +79,8 @@ def test_no_run_begins_while_a_server_of_a_killed_one_still_lives(tmp_path: Path
                 ArchiveLock(tmp_path, leftover_seconds=1.0).acquire()
         finally:
             os.kill(pid, signal.SIGCONT)
-        with ArchiveLock(tmp_path):
-            assert _gone(pid)
+        with ArchiveLock(tmp_path, leftover_seconds=PATIENCE_SECONDS):
+            wait_until(lambda: _gone(pid))
 
 
 @pytest.mark.parametrize("victim", ["postgres", "redis"])
@@ -96,11 +90,11 @@ def test_a_killed_server_is_started_again(tmp_path: Path, victim: str) -> None:
         killed = getattr(told, victim)
         os.kill(killed, signal.SIGKILL)
         pid_file = tmp_path / {"postgres": "postgres/postmaster.pid", "redis": "redis/redis.pid"}[victim]
-        _eventually(lambda: pid_file.exists() and pid_file.read_text().split()[:1] not in ([], [str(killed)]))
-        _eventually(lambda: "ready" in pid_file.read_text() or victim == "redis")
+        wait_until(lambda: pid_file.exists() and pid_file.read_text().split()[:1] not in ([], [str(killed)]))
+        wait_until(lambda: "ready" in pid_file.read_text() or victim == "redis")
         assert add_row(told.settings) == 2
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def _write_pid_files(archive: Path, pid: int) -> None:
@@ -163,52 +157,54 @@ def test_two_archives_run_side_by_side(tmp_path: Path) -> None:
         assert add_row(first.settings) == 2
         assert add_row(second.settings) == 2
         one.send_signal(signal.SIGINT)
-        assert one.wait(20) == 0
+        assert one.wait(PATIENCE_SECONDS) == 0
         assert add_row(second.settings) == 3
 
 
 def test_second_run_on_one_archive_names_the_first(tmp_path: Path) -> None:
     with running(tmp_path) as first:
         told = report(first)
-        started = time.monotonic()
         with running(tmp_path) as second:
-            assert second.wait(10) == 1
+            assert second.wait(PATIENCE_SECONDS) == 1
             assert f"is in use by process {told.supervisor}" in second.communicate()[1]
-        assert time.monotonic() - started < 5
         assert add_row(told.settings) == 2
 
 
-def test_second_start_is_ready_in_a_moment(tmp_path: Path) -> None:
-    times = []
+def test_second_start_takes_the_cluster_as_it_is(tmp_path: Path) -> None:
+    made = []
     for rows in (1, 2):
-        started = time.monotonic()
         with running(tmp_path) as process:
             assert report(process).rows == rows
-            times.append(time.monotonic() - started)
+            version = (tmp_path / "postgres" / "PG_VERSION").stat()
+            made.append((version.st_ino, version.st_mtime_ns))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-    print(f"first start {times[0]:.2f} s, second {times[1]:.2f} s")
-    assert times[1] < 10
+            assert process.wait(PATIENCE_SECONDS) == 0
+    assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.15, 0.3])
-def test_a_killed_initdb_is_done_again(tmp_path: Path, moment: float) -> None:
-    with running(tmp_path) as process:
-        _eventually(lambda: (tmp_path / "postgres.partial").exists())
-        time.sleep(moment)
-        process.kill()
-        process.wait()
-    assert not (tmp_path / "postgres").exists()
-    with running(tmp_path) as process:
+@pytest.mark.parametrize("sign", [".", "PG_VERSION", "base/1/PG_VERSION"])
+def test_a_killed_initdb_is_done_again(tmp_path: Path, sign: str) -> None:
+    for number in range(10):
+        archive = tmp_path / str(number)
+        with running(archive) as process:
+            wait_until(lambda archive=archive: (archive / "postgres.partial" / sign).exists()
+                       or (archive / "postgres").exists())  # type: ignore[misc]  # fmt: skip
+            process.kill()
+            process.wait()
+        if not (archive / "postgres").exists():
+            break  # else it was done before it could be killed
+    else:
+        pytest.fail("no initdb could be killed")
+    with running(archive) as process:
         assert report(process).rows == 1
-    assert not (tmp_path / "postgres.partial").exists()
+    assert not (archive / "postgres.partial").exists()
 
 
 def test_ctrl_c_reaches_the_supervisor_alone_and_ends_everything_cleanly(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         told = report(process)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert _gone(told.postgres)
         assert _gone(told.redis)
     assert _log(tmp_path).count("received fast shutdown request") == 1
@@ -228,7 +224,7 @@ def test_path_too_long_for_a_socket_serves(tmp_path: Path) -> None:
             links.append((archive / "run").readlink())
             assert stat.S_IMODE(links[-1].stat().st_mode) == 0o700
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
     assert links[0] == links[1]
     shutil.rmtree(links[0])
     with running(archive) as process:
@@ -277,7 +273,7 @@ def test_recovery_may_take_longer_than_the_patience_for_a_stalled_start(tmp_path
         child.wait_ready()
         _write_wal(server.settings)
         os.kill(child.pid, signal.SIGKILL)
-        _eventually(lambda: child.poll() is not None)
+        wait_until(lambda: child.poll() is not None)
         started = time.monotonic()
         child = _start_after_the_last_backend(spec)
         took = time.monotonic() - started
@@ -300,7 +296,7 @@ def _write_wal(settings: PostgresSettings) -> None:
 
 def _start_after_the_last_backend(spec: ChildSpec) -> Child:
     """PostgreSQL does not start while a backend of a killed server lives; the supervisor tries again, too."""
-    for _ in range(50):
+    for _ in range(600):
         child = Child(spec)
         try:
             child.wait_ready()
@@ -362,7 +358,7 @@ def test_an_ordinary_user_runs_it_as_himself(tmp_path: Path) -> None:
         assert told.user == 65534
         assert Path(f"/proc/{told.postgres}").stat().st_uid == 65534
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     # Root serves another's archive as that other.
     with running(archive) as process:
         told = report(process)

@@ -19,9 +19,11 @@ from services.embedded.lock import ArchiveLock
 from services.embedded.redis import EmbeddedRedis
 from tests.fakes.folder_records import FolderQuarantine, notes
 from tests.fakes.made_instances import instances_stored, stored_instance
-from tests.queues import running_worker, wait_for
+from tests.queues import running_worker
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-LIMITS = {"hard_limit": 5, "visibility": 6, "restore": 0.5}
+LIMITS = {"hard_limit": 60, "visibility": 6, "restore": 0.5}
+"""What is lost is back soon.  A task that has no time on a busy machine is not killed; it may run twice."""
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def bus(server: EmbeddedRedis) -> Iterator[CeleryBus]:
 
 def kill(server: EmbeddedRedis) -> None:
     assert server.pid is not None
-    time.sleep(1.2)  # its append-only file is synced every second
+    wait_until(lambda: is_written(server), explain="its append-only file is not written")
     os.kill(server.pid, signal.SIGKILL)
     server.stop()
 
@@ -50,6 +52,12 @@ def kill(server: EmbeddedRedis) -> None:
 def ask(server: EmbeddedRedis, *command: str) -> object:
     with closing(redis_client.Redis.from_url(server.client_url)) as client:
         return client.execute_command(*command)
+
+
+def is_written(server: EmbeddedRedis) -> bool:
+    """Whether it holds nothing back for its append-only file, as it may do while that is synced."""
+    with closing(redis_client.Redis.from_url(server.client_url)) as client:
+        return int(client.info("persistence")["aof_buffer_length"]) == 0
 
 
 def publish(bus: CeleryBus, numbers: range) -> None:
@@ -65,15 +73,15 @@ def test_killed_and_started_again_it_goes_on(server: EmbeddedRedis, bus: CeleryB
     (tmp_path / "slow").write_text("0.1")
     with running_worker(server.settings, tmp_path, limits=LIMITS, processes=2) as worker:
         publish(bus, range(60))
-        wait_for(lambda: len(notes(tmp_path / "done")) > 5)
+        wait_until(lambda: len(notes(tmp_path / "done")) > 5)
         kill(server)
         with pytest.raises(Unavailable):
             bus.depth("index")
         time.sleep(1)
         server.start()
         publish(bus, range(60, 70))
-        wait_for(all_done(tmp_path, 70), 40, "the backlog's end")
-        wait_for(lambda: bus.depth("index") == 0)
+        wait_until(all_done(tmp_path, 70), explain=lambda: f"{len(notes(tmp_path / 'done'))} of 70 done")
+        wait_until(lambda: bus.depth("index") == 0)
         assert worker.process.poll() is None
     assert FolderQuarantine(tmp_path).entries() == []
 
@@ -81,10 +89,10 @@ def test_killed_and_started_again_it_goes_on(server: EmbeddedRedis, bus: CeleryB
 def test_a_worker_may_start_before_it(server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path) -> None:
     kill(server)
     with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
-        wait_for(lambda: "Cannot connect" in worker.log)
+        wait_until(lambda: "Cannot connect" in worker.log)
         server.start()
         publish(bus, range(3))
-        wait_for(all_done(tmp_path, 3))
+        wait_until(all_done(tmp_path, 3))
         assert worker.stop() == 0
 
 
@@ -93,10 +101,10 @@ def test_a_worker_ends_when_told_to_while_it_is_down(
 ) -> None:
     with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
         publish(bus, range(1))
-        wait_for(all_done(tmp_path, 1))
+        wait_until(all_done(tmp_path, 1))
         kill(server)
-        wait_for(lambda: "Cannot connect" in worker.log)
-        assert worker.stop(15) == 0
+        wait_until(lambda: "Cannot connect" in worker.log)
+        assert worker.stop() == 0
 
 
 def test_flushed_it_takes_and_gives_what_comes_after(
@@ -105,15 +113,15 @@ def test_flushed_it_takes_and_gives_what_comes_after(
     (tmp_path / "slow").write_text("0.2")
     with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
         publish(bus, range(20))
-        wait_for(lambda: notes(tmp_path / "done"))
+        wait_until(lambda: notes(tmp_path / "done"))
         ask(server, "FLUSHALL")
         (tmp_path / "slow").unlink()
         publish(bus, range(100, 120))
-        wait_for(lambda: {str(n) for n in range(100, 120)} <= set(notes(tmp_path / "done")))
+        wait_until(lambda: {str(n) for n in range(100, 120)} <= set(notes(tmp_path / "done")))
         assert worker.process.poll() is None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_dropped_clients_come_back_again_and_again(
     server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path
 ) -> None:
@@ -122,10 +130,10 @@ def test_dropped_clients_come_back_again_and_again(
         publish(bus, range(80))
         for _ in range(5):
             seen = len(notes(tmp_path / "done"))
-            wait_for(lambda seen=seen: len(notes(tmp_path / "done")) > seen + 3)  # type: ignore[misc]
+            wait_until(lambda seen=seen: len(notes(tmp_path / "done")) > seen + 3)  # type: ignore[misc]
             ask(server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        wait_for(all_done(tmp_path, 80), 200, "the backlog's end")
-        wait_for(lambda: ask(server, "HLEN", "gantry:index:unacked") == 0, 20, "the end of what was held")
+        wait_until(all_done(tmp_path, 80), 240, lambda: f"{len(notes(tmp_path / 'done'))} of 80 done")
+        wait_until(lambda: ask(server, "HLEN", "gantry:index:unacked") == 0, explain="something stays held")
         assert worker.process.poll() is None
     assert FolderQuarantine(tmp_path).entries() == []
 
@@ -134,12 +142,12 @@ def test_hung_for_a_while_it_goes_on(server: EmbeddedRedis, bus: CeleryBus, tmp_
     (tmp_path / "slow").write_text("0.1")
     with running_worker(server.settings, tmp_path, limits=LIMITS) as worker:
         publish(bus, range(30))
-        wait_for(lambda: len(notes(tmp_path / "done")) > 3)
+        wait_until(lambda: len(notes(tmp_path / "done")) > 3)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
         time.sleep(7)
         os.kill(server.pid, signal.SIGCONT)
-        wait_for(all_done(tmp_path, 30), 200, "the backlog's end")
+        wait_until(all_done(tmp_path, 30), 240, lambda: f"{len(notes(tmp_path / 'done'))} of 30 done")
         assert worker.process.poll() is None
 
 
@@ -148,11 +156,11 @@ def test_offers_made_while_it_was_down_are_told_when_it_is_back(
 ) -> None:
     publisher = BatchingPublisher(bus, limits=BatchLimits(seconds=0.02, longest_pause_seconds=0.5))
     kill(server)
-    began = time.monotonic()
     for number in range(250):
         publisher.offer(stored_instance(number))
-    assert time.monotonic() - began < 1
+    with pytest.raises(Unavailable):
+        bus.depth("index")
     time.sleep(1)
     server.start()
-    wait_for(lambda: bus.depth("index") >= 3)
-    assert publisher.close(5)
+    wait_until(lambda: bus.depth("index") >= 3)
+    assert publisher.close(PATIENCE_SECONDS)

@@ -325,17 +325,20 @@ def test_locations_come_in_order_with_the_renditions_of_the_served_bytes(
         planar_configuration=0, byte_order="<",
     )  # fmt: skip
     made = Rendition(
-        sop_instance_uid="1.1.1.2", source_digest=its.digests.data_set, kind=RenditionKind.JPEG2000,
+        sop_instance_uid="1.1.1.2", source_digest=its.digests.data_set,
+        source_transfer_syntax_uid=its.transfer_syntax_uid, kind=RenditionKind.JPEG2000,
         transfer_syntax_uid="1.2.840.10008.1.2.4.90", file_length=90, data_set_offset=10,
         blob=BlobRef(bucket="memory", key="renditions/1", offset=0, length=100), digest="ab" * 32,
         recipe=recipe,
     )  # fmt: skip
     refused = Rendition(
-        sop_instance_uid="1.1.1.2", source_digest=its.digests.data_set, kind=RenditionKind.THUMBNAIL,
+        sop_instance_uid="1.1.1.2", source_digest=its.digests.data_set,
+        source_transfer_syntax_uid=its.transfer_syntax_uid, kind=RenditionKind.THUMBNAIL,
         refusal="no pixels",
     )  # fmt: skip
     stale = Rendition(
-        sop_instance_uid="1.1.1.1", source_digest="00" * 32, kind=RenditionKind.THUMBNAIL,
+        sop_instance_uid="1.1.1.1", source_digest="00" * 32,
+        source_transfer_syntax_uid=its.transfer_syntax_uid, kind=RenditionKind.THUMBNAIL,
         blob=BlobRef(bucket="memory", key="renditions/2", offset=0, length=5), digest="cd" * 32,
     )  # fmt: skip
     for rendition in (made, refused, stale):

@@ -8,11 +8,14 @@ import pytest
 
 from services.common.adapters.postgres import Postgres
 from services.common.catalog.columns import INSTANCE, SERIES, STUDY
+from services.common.catalog.reader import PostgresCatalogReader
 from services.common.catalog.writer import PostgresCatalogWriter
 from services.common.model import BlobRef, InstanceRecord, Recipe, Rendition, RenditionKind
+from services.common.query import Selection
 from tests.catalog_dump import disagreements, dump
 from tests.fakes.made_records import CT, key, record
 
+JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 JANE = {"PatientID": "1", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
 
@@ -312,6 +315,7 @@ def _thumbnail(its: InstanceRecord, **changes: Any) -> Rendition:
     told: dict[str, Any] = {
         "sop_instance_uid": its.stored.key.sop_instance_uid,
         "source_digest": its.stored.digests.data_set,
+        "source_transfer_syntax_uid": its.stored.transfer_syntax_uid,
         "kind": RenditionKind.THUMBNAIL,
         "blob": BlobRef(bucket="memory", key="renditions/1", offset=0, length=10),
         "digest": "ab" * 32,
@@ -352,6 +356,28 @@ def test_a_rendition_of_nothing_or_of_older_bytes_harms_nobody(
     writer.record_rendition(_thumbnail(old))
     assert len(writer.upsert([record(2, content="new")])) == 1
     assert rows(catalog, "SELECT count(*) FROM rendition") == [(1,)]
+
+
+@pytest.mark.parametrize("syntaxes", [(JPEG_BASELINE, JPEG_EXTENDED), (JPEG_EXTENDED, JPEG_BASELINE)])
+def test_what_was_made_of_the_same_bytes_in_another_transfer_syntax_counts_for_nothing(
+    catalog: Postgres, writer: PostgresCatalogWriter, syntaxes: tuple[str, str]
+) -> None:
+    """The first syntax may have been false: its refusal must not keep the second from a picture."""
+    first, second = (record(n, transfer_syntax_uid=syntax) for n, syntax in enumerate(syntaxes))
+    refused = _thumbnail(first, blob=None, digest="", refusal="broken")
+    writer.upsert([first])
+    writer.record_rendition(refused)
+    assert [told.transfer_syntax_uid for told in writer.upsert([second])] == [syntaxes[1]]
+    assert _given_out(catalog) == ()
+    writer.record_rendition(_thumbnail(second))
+    assert writer.upsert([second]) == []
+    writer.record_rendition(refused)  # of a worker that took its time
+    assert _given_out(catalog) == (_thumbnail(second),)
+
+
+def _given_out(catalog: Postgres) -> tuple[Rendition, ...]:
+    (location,) = PostgresCatalogReader(catalog).locate(Selection(conditions=()))
+    return location.renditions
 
 
 def test_attempts_are_counted_until_one_ends(writer: PostgresCatalogWriter) -> None:

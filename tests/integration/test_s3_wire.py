@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.httpsession import URLLib3Session
 from pydantic import SecretStr
 
 from services.common.adapters import s3 as s3_module
@@ -27,7 +28,18 @@ class Recorder(BaseHTTPRequestHandler):
     """Accepts every call, notes what it was, and knows of two unfinished uploads."""
 
     seen: list[tuple[str, str, dict[str, str], bytes]] = []  # noqa: RUF012 - filled by the server's threads
+    peers: set[tuple[str, int]] = set()  # noqa: RUF012 - as above
+    answers: list[int] = []  # noqa: RUF012 - statuses of the next answers
+    hangs_up = False
     protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self) -> None:
+        if self.hangs_up and self.client_address in self.peers:
+            Recorder.hangs_up = False
+            self.close_connection = True
+            self.rfile.readline()
+            return
+        super().handle_one_request()
 
     def do_PUT(self) -> None:
         self._answer(b"", ETag='"x"')
@@ -51,7 +63,8 @@ class Recorder(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         sent = {name.lower(): value for name, value in self.headers.items()}
         self.seen.append((self.command, self.path, sent, body))
-        self.send_response(200)
+        self.peers.add(self.client_address)
+        self.send_response(self.answers.pop(0) if self.answers else 200)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
@@ -64,6 +77,9 @@ class Recorder(BaseHTTPRequestHandler):
 @pytest.fixture
 def recorded() -> Iterator[S3Store]:
     Recorder.seen.clear()
+    Recorder.peers.clear()
+    Recorder.answers.clear()
+    Recorder.hangs_up = False
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -89,20 +105,58 @@ def test_a_small_blob_is_one_put_whose_sha256_is_signed(recorded: S3Store) -> No
     assert not [name for name in headers if "checksum" in name or name == "expect"]
 
 
-def test_bytes_that_change_on_the_way_are_not_stored(s3_settings: S3Settings) -> None:
+def test_bytes_that_change_on_the_way_are_not_stored(
+    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = S3Store(s3_settings)
     store.prepare(7200.0)
+    send = URLLib3Session.send
 
-    def corrupt(request: AWSPreparedRequest, **_: object) -> None:
-        assert isinstance(request.body, bytearray)
-        request.body = b"X" + request.body[1:]
+    def corrupt(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+        if request.method == "PUT":
+            assert isinstance(request.body, bytearray)
+            request.body = b"X" + request.body[1:]
+        return send(session, request)
 
-    for operation in ("PutObject", "UploadPart"):
-        store._clients.get().meta.events.register(f"before-send.s3.{operation}", corrupt)
-    for size in (1000, LARGE):
-        with pytest.raises(Unavailable, match="SHA256"):
-            put(store, "originals/a.dcm", bytes(size))
+    monkeypatch.setattr(URLLib3Session, "send", corrupt)
+    with pytest.raises(Unavailable, match="other bytes"):
+        put(store, "originals/a.dcm", bytes(1000))
+    with pytest.raises(Unavailable, match="SHA256"):
+        put(store, "originals/a.dcm", bytes(LARGE))
     assert store.list("") == []
+
+
+def test_bytes_that_are_not_those_of_the_digest_are_not_stored(s3_settings: S3Settings) -> None:
+    store = S3Store(s3_settings)
+    store.prepare(7200.0)
+    writer = store.create("originals/a.dcm")
+    writer.write(b"changed in memory")
+    with pytest.raises(Unavailable, match="other bytes"):
+        writer.commit(NOTES, sha256=hashlib.sha256(b"received").hexdigest())
+    assert store.list("") == []
+
+
+def test_a_hundred_small_blobs_are_a_hundred_requests_on_one_connection(recorded: S3Store) -> None:
+    for number in range(100):
+        put(recorded, f"originals/{number}.dcm", b"x" * 1000, NOTES)
+    assert [path for _, path, _, _ in Recorder.seen] == [f"/gantry/originals/{n}.dcm" for n in range(100)]
+    assert len(Recorder.peers) == 1
+
+
+@pytest.mark.parametrize("status", [307, 403, 429, 500, 503])
+def test_what_one_attempt_does_not_settle_is_left_to_boto3(recorded: S3Store, status: int) -> None:
+    Recorder.answers[:] = [status]
+    put(recorded, "originals/a.dcm", b"hello", NOTES)
+    assert [(method, body) for method, _, _, body in Recorder.seen] == [("PUT", b"hello")] * 2
+    put(recorded, "originals/b.dcm", b"hello", NOTES)
+    assert len(Recorder.seen) == 3
+
+
+def test_an_idle_connection_that_the_server_closed_is_replaced(recorded: S3Store) -> None:
+    put(recorded, "originals/a.dcm", b"hello", NOTES)
+    Recorder.hangs_up = True
+    put(recorded, "originals/b.dcm", b"hello", NOTES)
+    assert [path for _, path, _, _ in Recorder.seen] == ["/gantry/originals/a.dcm", "/gantry/originals/b.dcm"]
 
 
 def test_what_others_put_into_the_bucket_is_passed_over(s3_settings: S3Settings) -> None:

@@ -28,6 +28,7 @@ from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus, queue_app
 from services.common.errors import Unavailable
 from services.common.parent import die_with_parent
+from services.common.priority import yield_to_others
 from services.common.settings import RedisSettings
 
 Task = Callable[[str], bool]
@@ -103,8 +104,13 @@ def worker_app(
     return app
 
 
-def run_worker(app: Celery, bus: CeleryBus, limits: WorkerLimits, processes: int) -> int:
-    """Take messages until told to stop (SIGTERM, SIGINT); gives the exit status, 0 after a clean end."""
+def run_worker(
+    app: Celery, bus: CeleryBus, limits: WorkerLimits, processes: int, *, niceness: int = 0
+) -> int:
+    """Take messages until told to stop (SIGTERM, SIGINT); gives the exit status, 0 after a clean end.
+
+    The processes that run the tasks have that `niceness`; the one that speaks to the broker keeps its own.
+    """
     warnings.filterwarnings("ignore", category=SecurityWarning)  # root matters to pickle, not to JSON
     redis_transport.Channel.QoS = _QoS
     watch = _Watch(queue=app.conf.task_default_queue, bus=bus, limits=limits, processes=processes)
@@ -112,6 +118,7 @@ def run_worker(app: Celery, bus: CeleryBus, limits: WorkerLimits, processes: int
         (signals.setup_logging, _quieten),
         (signals.task_received, watch.on_taken),
         (signals.worker_process_init, lambda **_: die_with_parent(signal.SIGKILL)),
+        (signals.worker_process_init, lambda **_: yield_to_others(niceness)),
         (signals.worker_ready, watch.on_ready),
         (signals.worker_shutting_down, watch.on_stop),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +37,57 @@ class DurableFolders:
     def forget(self) -> None:
         """Look anew at every folder, after one has turned out to be gone."""
         self._known.clear()
+
+
+class SharedSync:
+    """Makes the names in folders durable, once for all who ask for a folder while another fsync of it runs.
+
+    An fsync serves those who had changed the folder before it began, and nobody else.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forming: dict[Path, _Round] = {}
+        self._turns: dict[Path, threading.Lock] = {}
+
+    def sync(self, folder: Path) -> None:
+        """Return when what this thread has changed in the folder is durable.
+
+        Raises:
+            OSError: it is not.
+        """
+        with self._lock:
+            joined = self._forming.get(folder)
+            led = joined or self._forming.setdefault(folder, _Round())
+            turn = self._turns.setdefault(folder, threading.Lock())
+        if joined is None:
+            self._lead(folder, led, turn)
+        led.over.wait()
+        if led.error is not None:
+            raise OSError(led.error.errno, led.error.strerror)
+
+    def _lead(self, folder: Path, led: _Round, turn: threading.Lock) -> None:
+        with turn:
+            with self._lock:
+                del self._forming[folder]  # who comes from here on has changed the folder too late
+            try:
+                sync_folder(folder)
+                led.error = None
+            except OSError as exc:
+                led.error = exc
+            finally:
+                led.over.set()
+        with self._lock:
+            if folder not in self._forming:
+                self._turns.pop(folder, None)
+
+
+class _Round:
+    """Those whom one fsync serves."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.error: OSError | None = OSError(errno.EINTR, "the fsync did not come to its end")
 
 
 def make_root(folder: Path) -> None:

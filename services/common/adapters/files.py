@@ -13,7 +13,15 @@ from pathlib import Path
 from stat import S_ISREG
 
 from services.common import logs
-from services.common.adapters.durable import DurableFolders, make_root, private, remove_older, sync_folder
+from services.common.adapters.disk_space import Reserve
+from services.common.adapters.durable import (
+    DurableFolders,
+    SharedSync,
+    make_root,
+    private,
+    remove_older,
+    sync_folder,
+)
 from services.common.adapters.folder_metadata import (
     attributes_work,
     read_metadata,
@@ -23,13 +31,16 @@ from services.common.adapters.folder_metadata import (
 )
 from services.common.adapters.folder_tree import place, remove_past_span, walk
 from services.common.errors import BlobMissing, Unavailable
-from services.common.keys import checked
+from services.common.keys import Area, checked
 from services.common.model import BlobRef
 from services.common.ports import BlobStat, Buffer
 
 _log = logs.get(__name__)
 
 _INCOMING = ".incoming"
+_LOOK_BYTES = 16 * 2**20
+_GROWING = (f"{Area.ORIGINALS}/", f"{Area.RENDITIONS}/", f"{Area.QUARANTINE}/")
+"""What fills a disk; the small rest is written up to its last byte."""
 
 
 class FolderStore:
@@ -44,11 +55,13 @@ class FolderStore:
         bucket: str = "local",
         *,
         longest_put_seconds: float = 7200.0,
+        reserve_bytes: int = 0,
         extended_attributes: bool | None = None,
     ) -> None:
         """Open the folder, made if need be, and clear away what a killed process left of its uploads.
 
-        Metadata are extended attributes or sidecar files: found out by a probe unless given.
+        Images are not taken while less than `reserve_bytes` of the disk are free.  Metadata are extended
+        attributes or sidecar files: found out by a probe unless given.
 
         Raises:
             Unavailable: the folder cannot be written to.
@@ -57,6 +70,8 @@ class FolderStore:
         self._root = root.absolute()
         self._incoming = self._root / _INCOMING
         self._folders = DurableFolders(self._root)
+        self._names = SharedSync()
+        self._reserve = Reserve(self._root, reserve_bytes)
         with _unavailable():
             make_root(self._incoming)
             remove_older(self._incoming, longest_put_seconds)
@@ -65,8 +80,13 @@ class FolderStore:
         self.extended_attributes = extended_attributes
 
     def create(self, key: str) -> FolderWriter:
-        """Begin a blob; a commit replaces an object of the same key whole."""
-        return FolderWriter(self, checked(key), self._incoming / uuid.uuid4().hex)
+        """Begin a blob; a commit replaces an object of the same key whole.
+
+        Raises:
+            Unavailable: the disk is full, or does not serve.
+        """
+        reserve = self._reserve if checked(key).startswith(_GROWING) else None
+        return FolderWriter(self, key, self._incoming / uuid.uuid4().hex, reserve)
 
     def open(self, ref: BlobRef) -> io.RawIOBase:
         """Read exactly the bytes of `ref`.
@@ -121,7 +141,7 @@ class FolderStore:
             self._folders.forget()
             self._folders.make(path.parent)
             self._rename(temporary, path, metadata)
-        sync_folder(path.parent)
+        self._names.sync(path.parent)
 
     def _rename(self, temporary: Path, path: Path, metadata: Mapping[str, str]) -> None:
         if metadata and not self.extended_attributes:
@@ -140,11 +160,14 @@ class FolderStore:
 class FolderWriter:
     """A blob on its way in: a file out of sight that a commit renames into place."""
 
-    def __init__(self, store: FolderStore, key: str, temporary: Path) -> None:
+    def __init__(self, store: FolderStore, key: str, temporary: Path, reserve: Reserve | None) -> None:
         self._store = store
         self._key = key
         self._temporary = temporary
         self._size = 0
+        self._reserve = reserve
+        self._next_look = 0
+        self._look()
         with _unavailable():
             self._file = io.FileIO(temporary, "xb", opener=private)
 
@@ -160,8 +183,11 @@ class FolderWriter:
                 written = self._file.write(view)
                 self._size += written
                 view = view[written:]
+        self._look()
 
-    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+    def commit(
+        self, metadata: Mapping[str, str], *, key: str | None = None, sha256: str | None = None
+    ) -> BlobRef:
         """Make the blob durable and visible, under `key` instead of the one it was begun for if given."""
         key = checked(key or self._key)
         with _unavailable():
@@ -171,6 +197,12 @@ class FolderWriter:
             self._store.publish(self._temporary, key, metadata)
             self._file.close()
         return BlobRef(bucket=self._store.bucket, key=key, offset=0, length=self._size)
+
+    def _look(self) -> None:
+        """Now and then look whether the disk has room."""
+        if self._reserve is not None and self._size >= self._next_look:
+            self._reserve.check()
+            self._next_look = self._size + _LOOK_BYTES
 
     def abort(self) -> None:
         """Forget the blob; what a broken disk keeps of it is removed when the store is next opened."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from services.common.adapters.durable import private
 
 _PREFIX = "user.gantry."
+_NOTES = f"{_PREFIX}notes"
 _UNSUPPORTED = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSYS}
 
 
@@ -32,9 +33,9 @@ def attributes_work(folder: Path) -> bool:
 
 
 def set_attributes(descriptor: int, metadata: Mapping[str, str]) -> None:
-    """Note `metadata`, ASCII, as attributes of an open file."""
-    for name, value in metadata.items():
-        os.setxattr(descriptor, _PREFIX + name, value.encode("ascii"))
+    """Note `metadata`, ASCII, in one attribute of an open file, for each that is set costs the disk anew."""
+    if metadata:
+        os.setxattr(descriptor, _NOTES, json.dumps(dict(metadata)).encode("ascii"))
 
 
 def write_sidecar(path: Path, metadata: Mapping[str, str], temporary: Path) -> None:
@@ -60,6 +61,10 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 def _attributes(path: Path) -> dict[str, str]:
     try:
         names = [name for name in os.listxattr(path) if name.startswith(_PREFIX)]
+        if _NOTES in names:
+            notes: dict[str, str] = json.loads(os.getxattr(path, _NOTES))
+            return notes
+        # Files of the first archives have an attribute for each note.
         return {name.removeprefix(_PREFIX): os.getxattr(path, name).decode("ascii") for name in names}
     except OSError as exc:
         if exc.errno in _UNSUPPORTED:

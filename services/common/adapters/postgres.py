@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import psycopg2
-from psycopg2.extensions import STATUS_READY, TransactionRollbackError, connection, cursor
+from psycopg2.extensions import STATUS_READY, TransactionRollbackError, cursor
 
+from services.common.adapters.postgres_session import Session, Silence
 from services.common.errors import Unavailable
 from services.common.settings import PostgresSettings
 
@@ -52,7 +53,7 @@ def retrying(
 class SessionLock:
     """An advisory lock that is held for as long as its connection lives."""
 
-    def __init__(self, session: connection) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def is_held(self) -> bool:
@@ -69,7 +70,8 @@ class Postgres:
     """One database, and the pool of connections to it.
 
     A caller waits for a free connection rather than failing; a connection that broke is thrown away
-    and the next transaction opens another.
+    and the next transaction opens another.  No statement takes much longer than the settings let it: the
+    server ends one that runs too long, and a server that is silent for longer still is not waited for.
     """
 
     def __init__(self, settings: PostgresSettings, *, application_name: str = "") -> None:
@@ -83,24 +85,30 @@ class Postgres:
         # A place in the pool is a connection or None, which stands for one still to be opened.  The most
         # recently used is taken first.  Connections of a parent process are dropped without a goodbye
         # to the server: psycopg2 closes only what its own process opened.
-        self._places: queue.LifoQueue[connection | None] = queue.LifoQueue()
+        self._places: queue.LifoQueue[Session | None] = queue.LifoQueue()
         for _ in range(self._settings.pool_size):
             self._places.put(None)
 
     @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[cursor]:
+    def transaction(self, *, read_only: bool = False, unhurried: bool = False) -> Iterator[cursor]:
         """A cursor in a transaction of its own, which commits when the block ends without an error.
+
+        An `unhurried` one may take as long as it likes.
 
         Raises:
             LostRace: the server chose this transaction as the victim of a conflict.
-            Unavailable: no connection, or it broke, or none became free in time.
+            Unavailable: no connection, or it broke or fell silent, or none became free in time.
         """
         session = self._take()
         try:
             with _wrapped():
                 session.readonly = read_only
-                with session, session.cursor() as cur:
+                with session.cursor() as cur:
+                    if unhurried:
+                        session.patience = None
+                        cur.execute("SET LOCAL statement_timeout = 0")
                     yield cur
+                session.commit()
         finally:
             self._give_back(session)
 
@@ -129,7 +137,7 @@ class Postgres:
                 session.close()
             self._places.put(None)
 
-    def _take(self) -> connection:
+    def _take(self) -> Session:
         try:
             session = self._places.get(timeout=self._settings.pool_timeout_seconds)
         except queue.Empty:
@@ -143,22 +151,36 @@ class Postgres:
             self._places.put(None)
             raise
 
-    def _give_back(self, session: connection) -> None:
+    def _give_back(self, session: Session) -> None:
+        if not session.closed:
+            with suppress(psycopg2.Error):  # it is not usable then
+                session.rollback()
         usable = not session.closed and session.status == STATUS_READY
         if not usable:
             session.close()
+        session.patience = self._patience
         self._places.put(session if usable else None)
+        if session.was_silent:
+            # The idle ones lead to the same silence; to connect anew is tried for a shorter time.
+            self.close()
 
-    def _connect(self) -> connection:
+    @property
+    def _patience(self) -> float:
+        """How long, in seconds, an answer is waited for: the server's own end comes first."""
+        return self._settings.statement_timeout_seconds + _GRACE_SECONDS
+
+    def _connect(self) -> Session:
         settings = self._settings
         with _wrapped():
             return psycopg2.connect(
+                connection_factory=functools.partial(
+                    Session, connect_seconds=settings.connect_timeout_seconds, patience=self._patience
+                ),
                 host=settings.host,
                 port=settings.port,
                 dbname=settings.database,
                 user=settings.user,
                 password=settings.password.get_secret_value() if settings.password else None,
-                connect_timeout=settings.connect_timeout_seconds,
                 application_name=self._application_name[:63],
                 client_encoding="UTF8",
                 keepalives_idle=30,
@@ -166,9 +188,12 @@ class Postgres:
                 keepalives_count=3,
                 tcp_user_timeout=60_000,
                 options=f"-c statement_timeout={settings.statement_timeout_seconds}s"
-                f" -c idle_in_transaction_session_timeout={settings.statement_timeout_seconds}s",
+                f" -c idle_in_transaction_session_timeout={_IDLE_SECONDS}s",
             )
 
+
+_GRACE_SECONDS = 2.0
+_IDLE_SECONDS = 60
 
 LOCK_SPACE = 0x47414E54
 """The first of the two numbers of every advisory lock with a name; those of one number are the writer's."""
@@ -184,7 +209,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def _has_ended(session: connection) -> bool:
+def _has_ended(session: Session) -> bool:
     """Whether the server closed the idle connection: nothing else makes it readable."""
     if session.closed:
         return True
@@ -212,6 +237,8 @@ def _wrapped() -> Iterator[None]:
         raise
     except _NOT_READY as exc:
         raise Unavailable(f"PostgreSQL is not ready: {type(exc).__name__} {exc.pgcode}") from exc
+    except Silence as exc:
+        raise Unavailable(f"PostgreSQL is silent: {exc}") from exc
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
         reason = f"{type(exc).__name__} {exc.pgcode or ''}".rstrip()
         raise Unavailable(f"PostgreSQL does not answer: {reason}") from exc

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from services.common import logs
-from services.common.adapters.s3_client import ClientPerProcess, s3_errors
+from services.common.adapters.s3_client import ClientsPerProcess, s3_errors
 from services.common.adapters.s3_reader import S3Stream
 from services.common.adapters.s3_writer import MARK, S3Writer, beside
 from services.common.adapters.spool import MemoryBudget
@@ -42,7 +42,7 @@ class S3Store:
         self.bucket = settings.bucket
         self._region = settings.region
         self._part_bytes = settings.part_bytes
-        self._clients = ClientPerProcess(settings)
+        self._clients = ClientsPerProcess(settings)
         self._budget = MemoryBudget(_SPOOL_BYTES)
 
     def prepare(self, longest_put_seconds: float) -> None:
@@ -59,7 +59,7 @@ class S3Store:
     def create(self, key: str) -> S3Writer:
         """Begin a blob; a commit replaces an object of the same key whole."""
         return S3Writer(
-            self._clients.get(), self.bucket, checked(key), part_bytes=self._part_bytes, budget=self._budget
+            self._clients.both(), self.bucket, checked(key), part_bytes=self._part_bytes, budget=self._budget
         )
 
     def open(self, ref: BlobRef) -> io.RawIOBase:
@@ -158,7 +158,16 @@ class S3Store:
                     client.abort_multipart_upload(
                         Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
+                    self._forget_metadata_of_none(upload["Key"])
                     _log.info("abandoned_upload_aborted", key=upload["Key"])
+
+    def _forget_metadata_of_none(self, key: str) -> None:
+        """Remove the metadata that were put beside an object which never came to be."""
+        try:
+            with s3_errors(key):
+                self._clients.get().head_object(Bucket=self.bucket, Key=key)
+        except BlobMissing:
+            self._clients.get().delete_object(Bucket=self.bucket, Key=beside(key))
 
 
 def _blob_stat(item: ObjectTypeDef) -> BlobStat:

@@ -1,4 +1,4 @@
-"""The connection to an S3 object store: one client per process, and its errors in Gantry's words."""
+"""The connection to an S3 object store: clients of each process, and their errors in Gantry's words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from services.common.adapters.s3_put import DirectPut
 from services.common.errors import BlobMissing, Unavailable
 from services.common.settings import S3Settings
 
@@ -23,14 +25,22 @@ _POOL_SIZE = 128
 _MISSING = {"NoSuchKey", "404", "NotFound", "InvalidRange"}
 
 
-class ClientPerProcess:
-    """A client that is made when it is first needed, shared by threads and never by a forked child."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """Two ways to the one store: `client` for everything, `direct` for small objects."""
+
+    client: S3Client
+    direct: DirectPut
+
+
+class ClientsPerProcess:
+    """Clients that are made when they are first needed, shared by threads and never by a forked child."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._process = 0
         self._lock = threading.Lock()
-        self._client: S3Client | None = None
+        self._clients: Clients | None = None
 
     def get(self) -> S3Client:
         """This process's client.
@@ -38,14 +48,22 @@ class ClientPerProcess:
         Raises:
             Unavailable: the settings make no client.
         """
+        return self.both().client
+
+    def both(self) -> Clients:
+        """This process's clients.
+
+        Raises:
+            Unavailable: the settings make no client.
+        """
         if self._process != os.getpid():
             # The parent's sockets are the parent's, and one of its threads may have held the lock.
-            self._process, self._lock, self._client = os.getpid(), threading.Lock(), None
+            self._process, self._lock, self._clients = os.getpid(), threading.Lock(), None
         with self._lock:
-            if self._client is None:
+            if self._clients is None:
                 with s3_errors():
-                    self._client = _connect(self._settings)
-            return self._client
+                    self._clients = _connect(self._settings)
+            return self._clients
 
 
 @contextmanager
@@ -67,14 +85,16 @@ def s3_errors(key: str | None = None) -> Iterator[None]:
         raise Unavailable(f"the object store does not serve: {type(exc).__name__}") from exc
 
 
-def _connect(settings: S3Settings) -> S3Client:
+def _connect(settings: S3Settings) -> Clients:
     access_key, secret_key = settings.access_key, settings.secret_key
-    client: S3Client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=settings.endpoint,
+    session = boto3.session.Session(
         region_name=settings.region,
         aws_access_key_id=access_key.get_secret_value() if access_key else None,
         aws_secret_access_key=secret_key.get_secret_value() if secret_key else None,
+    )
+    client: S3Client = session.client(
+        "s3",
+        endpoint_url=settings.endpoint,
         config=Config(
             connect_timeout=settings.connect_timeout_seconds,
             read_timeout=settings.read_timeout_seconds,
@@ -91,4 +111,11 @@ def _connect(settings: S3Settings) -> S3Client:
             },
         ),
     )
-    return client
+    direct = DirectPut(
+        session,
+        client,
+        settings.bucket,
+        timeouts=(settings.connect_timeout_seconds, settings.read_timeout_seconds),
+        pool_size=_POOL_SIZE,
+    )
+    return Clients(client=client, direct=direct)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from services.common import logs
-from services.common.adapters.s3_client import s3_errors
+from services.common.adapters.s3_client import Clients, s3_errors
 from services.common.adapters.spool import MemoryBudget, Spool
 from services.common.errors import BlobMissing, Unavailable
 from services.common.keys import Area, checked
@@ -15,7 +16,6 @@ from services.common.model import BlobRef
 from services.common.ports import Buffer
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 _log = logs.get(__name__)
@@ -33,9 +33,10 @@ class S3Writer:
     """One PUT at the end for a small blob; parts of `part_bytes` while they arrive for a larger one."""
 
     def __init__(
-        self, client: S3Client, bucket: str, key: str, *, part_bytes: int, budget: MemoryBudget
+        self, clients: Clients, bucket: str, key: str, *, part_bytes: int, budget: MemoryBudget
     ) -> None:
-        self._client = client
+        self._client = clients.client
+        self._direct = clients.direct
         self._bucket = bucket
         self._key = key
         self._part_bytes = part_bytes
@@ -59,8 +60,12 @@ class S3Writer:
                 self._spool.append(view[:room])
                 view = view[room:]
 
-    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+    def commit(
+        self, metadata: Mapping[str, str], *, key: str | None = None, sha256: str | None = None
+    ) -> BlobRef:
         """Make the blob visible, under `key` instead of the one it was begun for if given.
+
+        `sha256` of all its bytes, in hex, saves reading them once more where the caller has it.
 
         Raises:
             Unavailable: the store has not confirmed it.
@@ -69,9 +74,7 @@ class S3Writer:
         size = self._uploaded + self._spool.size
         with s3_errors():
             if self._upload_id is None:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=key, Body=self._spool.body(), Metadata=dict(metadata)
-                )
+                self._put(key, metadata, sha256)
             else:
                 self._upload_part()
                 self._put_beside(key, metadata)
@@ -95,6 +98,15 @@ class S3Writer:
             except Unavailable as exc:
                 _log.warning("upload_not_aborted", key=self._key, reason=str(exc))
 
+    def _put(self, key: str, metadata: Mapping[str, str], sha256: str | None) -> None:
+        """All of it in one request; a second and third are for what went wrong with the first."""
+        body = self._spool.body()
+        if isinstance(body, bytearray):
+            digest = sha256 or hashlib.sha256(body).hexdigest()
+            if self._direct.put(key, body, metadata, sha256=digest):
+                return
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=cast(bytes, body), Metadata=dict(metadata))
+
     def _upload_part(self) -> None:
         if self._upload_id is None:
             self._upload_id = self._client.create_multipart_upload(
@@ -106,7 +118,7 @@ class S3Writer:
             Key=self._key,
             UploadId=self._upload_id,
             PartNumber=number,
-            Body=self._spool.body(),
+            Body=cast(bytes, self._spool.body()),  # it takes what its stubs do not know
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         self._uploaded += self._spool.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from typing import IO, cast
+from typing import IO
 
 from services.common.ports import Buffer
 
@@ -47,10 +47,10 @@ class Spool:
             self._roll_over().write(data)
         self.size += len(data)
 
-    def body(self) -> bytes | IO[bytes]:
+    def body(self) -> bytearray | IO[bytes]:
         """All that waits, as boto3 takes it; valid until the next call of any other method."""
         if self._file is None:
-            return cast(bytes, self._memory)  # boto3 takes a bytearray too, but its stubs do not say so
+            return self._memory
         self._file.seek(0)
         return self._file
 

@@ -76,9 +76,18 @@ LOCATION_COLUMNS = (
     "i.file_digest",
 )
 
+KNOWN_ORIGINALS = """SELECT sop_instance_uid, data_set_digest FROM instance
+ WHERE sop_instance_uid = ANY(%(uids)s) AND deleted_at IS NULL
+ UNION SELECT o.sop_instance_uid, o.data_set_digest
+  FROM other_original o JOIN instance i USING (sop_instance_uid)
+ WHERE o.sop_instance_uid = ANY(%(uids)s) AND i.deleted_at IS NULL"""
+"""Takes SOP Instance UIDs; gives every version of those instances that live, served or not."""
+
 RENDITIONS = """SELECT n.instance, n.kind, n.transfer_syntax_uid, n.bucket, n.key, n."offset", n.length,
-       n.file_length, n.data_set_offset, n.digest, n.recipe, n.refusal, n.source_digest
+       n.file_length, n.data_set_offset, n.digest, n.recipe, n.refusal,
+       n.source_digest, n.source_transfer_syntax_uid
   FROM rendition n JOIN instance i ON i.id = n.instance AND i.data_set_digest = n.source_digest
+   AND i.transfer_syntax_uid = n.source_transfer_syntax_uid
  WHERE n.instance = ANY(%s)
  ORDER BY n.instance, n.kind"""
 """Takes instance row ids; gives the renditions of the bytes that are served now."""

@@ -21,11 +21,12 @@ from services.common.model import BlobRef, Digests, IndexedInstance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an instance is before it is locked: the row ids of its series and study, and whose it is."""
+    """Where an instance is (the row ids of its series and study), whose it is, and which bytes it serves."""
 
     series: int
     study: int
     family: Family
+    data_set_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,9 @@ def places(cur: cursor, sop_instance_uids: Sequence[str]) -> Mapping[str, Place]
             series=series,
             study=study,
             family=StudyKey(study_instance_uid=uid, issuer=issuer, patient_id=patient_id).family,
+            data_set_digest=digest,
         )
-        for sop, series, study, uid, issuer, patient_id in cur
+        for sop, series, study, uid, issuer, patient_id, digest in cur
     }
 
 

@@ -82,8 +82,7 @@ def migrate(postgres: Postgres, *, post: bool = True, folder: Traversable = _FOL
 
 def _apply(postgres: Postgres, migration: Migration) -> bool:
     """Apply the migration unless it is; says whether it did."""
-    with postgres.transaction() as cur:
-        cur.execute("SET LOCAL statement_timeout = 0")
+    with postgres.transaction(unhurried=True) as cur:
         cur.execute("SELECT pg_advisory_xact_lock(%s, hashtext('migrate'))", (LOCK_SPACE,))
         cur.execute(_TABLE)
         applied = _applied(cur).get(migration.name)

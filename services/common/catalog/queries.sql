@@ -2,8 +2,9 @@
 -- the columns' names, so that the server gives every value its column's type.
 
 -- name: places
--- Where instances are now, and whose they are.
-SELECT i.sop_instance_uid, r.id, s.id, s.study_instance_uid, s.issuer, s.patient_id
+-- Where instances are now, whose they are, and which bytes they serve.
+SELECT i.sop_instance_uid, r.id, s.id, s.study_instance_uid, s.issuer, s.patient_id,
+       encode(i.data_set_digest, 'hex')
   FROM instance i JOIN series r ON r.id = i.series JOIN study s ON s.id = r.study
  WHERE i.sop_instance_uid = ANY(%(sop_instance_uids)s)
 
@@ -188,21 +189,29 @@ SELECT key, sop_instance_uid, transfer_syntax_uid, bucket, "offset", length, dat
 SELECT i.sop_instance_uid
   FROM instance i
  WHERE i.sop_instance_uid = ANY(%(sop_instance_uids)s)
-   AND EXISTS (SELECT FROM rendition n WHERE n.instance = i.id AND n.source_digest = i.data_set_digest)
+   AND EXISTS (SELECT FROM rendition n
+                WHERE n.instance = i.id AND n.source_digest = i.data_set_digest
+                  AND n.source_transfer_syntax_uid = i.transfer_syntax_uid)
 
 -- name: record_rendition
+-- Of one data set in two transfer syntaxes, what was made of the one that is served stays.
 INSERT INTO rendition (
-       instance, source_digest, kind, transfer_syntax_uid, bucket, key, "offset", length, file_length,
-       data_set_offset, digest, recipe, refusal)
-SELECT id, %(source_digest)s, %(kind)s, %(transfer_syntax_uid)s, %(bucket)s, %(key)s, %(offset)s,
-       %(length)s, %(file_length)s, %(data_set_offset)s, %(digest)s, %(recipe)s, %(refusal)s
+       instance, source_digest, source_transfer_syntax_uid, kind, transfer_syntax_uid, bucket, key, "offset",
+       length, file_length, data_set_offset, digest, recipe, refusal)
+SELECT id, %(source_digest)s, %(source_transfer_syntax_uid)s, %(kind)s, %(transfer_syntax_uid)s, %(bucket)s,
+       %(key)s, %(offset)s, %(length)s, %(file_length)s, %(data_set_offset)s, %(digest)s, %(recipe)s,
+       %(refusal)s
   FROM instance
  WHERE sop_instance_uid = %(sop_instance_uid)s
     ON CONFLICT (instance, source_digest, kind) DO UPDATE
-   SET transfer_syntax_uid = excluded.transfer_syntax_uid, bucket = excluded.bucket, key = excluded.key,
+   SET source_transfer_syntax_uid = excluded.source_transfer_syntax_uid,
+       transfer_syntax_uid = excluded.transfer_syntax_uid, bucket = excluded.bucket, key = excluded.key,
        "offset" = excluded."offset", length = excluded.length, file_length = excluded.file_length,
        data_set_offset = excluded.data_set_offset, digest = excluded.digest, recipe = excluded.recipe,
        refusal = excluded.refusal, recorded_at = excluded.recorded_at
+ WHERE excluded.source_transfer_syntax_uid = rendition.source_transfer_syntax_uid
+    OR rendition.source_transfer_syntax_uid <> (
+       SELECT i.transfer_syntax_uid FROM instance i WHERE i.id = rendition.instance)
 
 -- name: known_keys
 SELECT key FROM instance WHERE key = ANY(%(keys)s)
@@ -237,14 +246,18 @@ SELECT s.study_instance_uid, r.series_instance_uid, i.sop_instance_uid, i.sop_cl
   FROM instance i JOIN series r ON r.id = i.series JOIN study s ON s.id = r.study
  WHERE i.id > %(after)s AND i.id <= %(through)s
    AND i.deleted_at IS NULL AND i.received_at < %(before)s
-   AND NOT EXISTS (SELECT FROM rendition n WHERE n.instance = i.id AND n.source_digest = i.data_set_digest)
+   AND NOT EXISTS (SELECT FROM rendition n
+                    WHERE n.instance = i.id AND n.source_digest = i.data_set_digest
+                      AND n.source_transfer_syntax_uid = i.transfer_syntax_uid)
  ORDER BY i.id
 
 -- name: still_unrendered
 SELECT i.key
   FROM instance i
  WHERE i.key = ANY(%(keys)s) AND i.deleted_at IS NULL
-   AND NOT EXISTS (SELECT FROM rendition n WHERE n.instance = i.id AND n.source_digest = i.data_set_digest)
+   AND NOT EXISTS (SELECT FROM rendition n
+                    WHERE n.instance = i.id AND n.source_digest = i.data_set_digest
+                      AND n.source_transfer_syntax_uid = i.transfer_syntax_uid)
 
 -- name: duplicates
 -- Of the same bytes the catalog serves those with the lowest key.
@@ -281,9 +294,43 @@ DELETE FROM other_original WHERE key = %(key)s
 SELECT s.study_instance_uid, s.patient_name, s.patient_id, s.study_description, s.modalities,
        s.number_of_instances, s.last_received_at, came.sources
   FROM (SELECT * FROM study WHERE number_of_instances > 0
-         ORDER BY last_received_at DESC, id DESC LIMIT %(limit)s) s
+         ORDER BY last_received_hour DESC, last_received_at DESC, id DESC LIMIT %(limit)s) s
  CROSS JOIN LATERAL (
        SELECT array_agg(DISTINCT coalesce(nullif(i.calling_aet, ''), i.route)) AS sources
          FROM series r JOIN instance i ON i.series = r.id
         WHERE r.study = s.id AND i.deleted_at IS NULL) came
  ORDER BY s.last_received_at DESC, s.id DESC
+
+-- name: count_conflicts
+SELECT kind, count(*) AS number FROM conflict GROUP BY kind
+
+-- name: conflicts
+-- Of the studies of each, one of every different statement first.
+SELECT c.subject, cardinality(c.studies) AS number_of_studies, s.*
+  FROM (SELECT * FROM conflict
+         WHERE kind = %(kind)s AND subject COLLATE "C" > %(after)s
+         ORDER BY subject COLLATE "C" LIMIT %(limit)s) c
+ CROSS JOIN LATERAL (
+       SELECT study_instance_uid, issuer, patient_id, patient_name, birth_date, sex, stated_birth_dates,
+              stated_sexes, study_date, study_description, number_of_instances,
+              row_number() OVER (PARTITION BY issuer, patient_id, birth_date, sex, name_folded ORDER BY id) AS nth
+         FROM study WHERE id = ANY(c.studies)
+        ORDER BY nth, id LIMIT %(studies_told)s) s
+ ORDER BY c.subject COLLATE "C", s.nth, s.patient_id, s.study_instance_uid
+
+-- name: versions
+-- The instances of some studies that came with other bytes than are served, with how many others.
+SELECT * FROM (
+       SELECT s.study_instance_uid, i.sop_instance_uid,
+              count(DISTINCT (o.data_set_digest, o.transfer_syntax_uid)) AS replaced,
+              count(*) OVER (PARTITION BY s.study_instance_uid) AS number_of_instances,
+              row_number() OVER (PARTITION BY s.study_instance_uid ORDER BY i.sop_instance_uid) AS nth
+         FROM study s
+         JOIN series r ON r.study = s.id
+         JOIN instance i ON i.series = r.id
+         JOIN other_original o ON o.sop_instance_uid = i.sop_instance_uid
+        WHERE s.study_instance_uid = ANY(%(studies)s) AND i.deleted_at IS NULL
+          AND (o.data_set_digest, o.transfer_syntax_uid) <> (i.data_set_digest, i.transfer_syntax_uid)
+        GROUP BY s.study_instance_uid, i.sop_instance_uid) found
+ WHERE nth <= %(told)s
+ ORDER BY study_instance_uid, nth

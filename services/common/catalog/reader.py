@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg2.extensions import cursor
@@ -83,6 +83,14 @@ class PostgresCatalogReader:
                 return located
             after = rows[-1][: page.keys]
 
+    def known(self, sop_instance_uids: Collection[str]) -> set[tuple[str, str]]:
+        """SOP Instance UID and data set digest of every original of these instances, served or not."""
+        if not sop_instance_uids:
+            return set()
+        with self._postgres.transaction(read_only=True) as cur:
+            cur.execute(compile.KNOWN_ORIGINALS, {"uids": list(sop_instance_uids)})
+            return {(uid, bytes(digest).hex()) for uid, digest in cur.fetchall()}
+
 
 def _rows(cur: cursor, statement: compile.Statement) -> list[Row]:
     cur.execute(statement.sql, statement.parameters)
@@ -139,9 +147,9 @@ def _location(
         header=_header(row, dictionaries) if page.headers else _NO_HEADER,
         # The row is older than these by a moment, in which other bytes may have taken its place.
         renditions=tuple(
-            _rendition(sop, bytes(data_set).hex(), found[:-1])
+            _rendition(sop, found)
             for found in renditions.get(row[page.keys - 1], ())
-            if bytes(found[-1]) == bytes(data_set)
+            if (bytes(found[-2]), found[-1]) == (bytes(data_set), syntax)
         ),
     )
 
@@ -155,11 +163,12 @@ def _renditions(cur: cursor, rows: Sequence[Row], keys: int) -> Mapping[int, lis
     return found
 
 
-def _rendition(sop_instance_uid: str, source_digest: str, row: Row) -> Rendition:
-    kind, syntax, bucket, key, offset, length, file_length, start, digest, recipe, refusal = row
+def _rendition(sop_instance_uid: str, row: Row) -> Rendition:
+    kind, syntax, bucket, key, offset, length, file_length, start, digest, recipe, refusal, *source = row
     return Rendition(
         sop_instance_uid=sop_instance_uid,
-        source_digest=source_digest,
+        source_digest=bytes(source[0]).hex(),
+        source_transfer_syntax_uid=source[1],
         kind=RenditionKind(kind),
         transfer_syntax_uid=syntax,
         blob=None if key is None else BlobRef(bucket=bucket, key=key, offset=offset, length=length),

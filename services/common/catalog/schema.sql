@@ -63,8 +63,11 @@ CREATE TABLE study (
     number_of_series          integer NOT NULL DEFAULT 0,
     number_of_instances       integer NOT NULL DEFAULT 0,
     last_received_at          timestamptz NOT NULL,
+    -- What the index holds: it seldom changes, so that an update seldom touches the indexes.
+    last_received_hour        timestamptz NOT NULL
+        GENERATED ALWAYS AS (date_bin('1 hour', last_received_at, '2000-01-01 00:00:00+00')) STORED,
     UNIQUE (study_instance_uid, issuer, patient_id)
-);
+) WITH (fillfactor = 80);
 
 CREATE INDEX study_of_patient ON study (patient);
 CREATE INDEX study_by_patient_id ON study (patient_id);
@@ -72,7 +75,7 @@ CREATE INDEX study_by_accession_number ON study (accession_number);
 CREATE INDEX study_by_date ON study (study_date DESC NULLS LAST, study_time DESC NULLS LAST, id DESC);
 CREATE INDEX study_by_name ON study (name_folded);
 CREATE INDEX study_by_name_part ON study USING gin (name_trigrams);
-CREATE INDEX study_by_arrival ON study (last_received_at);
+CREATE INDEX study_by_arrival ON study (last_received_hour);
 CREATE INDEX patient_by_patient_id ON patient (patient_id);
 CREATE INDEX patient_by_name ON patient (name_folded);
 CREATE INDEX patient_by_name_part ON patient USING gin (name_trigrams);
@@ -103,7 +106,7 @@ CREATE TABLE series (
     -- 32 KiB of the first that came.
     header_dictionary          bytea,
     UNIQUE (series_instance_uid, study)
-);
+) WITH (fillfactor = 80);
 
 CREATE INDEX series_of_study ON series (study);
 
@@ -186,6 +189,9 @@ CREATE TABLE rendition (
     recipe               jsonb,
     refusal              text,
     recorded_at          timestamptz NOT NULL DEFAULT now(),
+    -- With the digest it tells which original this was made of: the same bytes may come in two transfer
+    -- syntaxes, of which one may be false; what tells of none counts for nothing.
+    source_transfer_syntax_uid  text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (instance, source_digest, kind),
     CHECK ((key IS NULL) = (refusal IS NOT NULL))
 );
@@ -204,14 +210,28 @@ CREATE VIEW conflict AS
      WHERE number_of_instances > 0
        AND (cardinality(stated_birth_dates) > 1 OR cardinality(stated_sexes) > 1)
     UNION ALL
-    SELECT 'one identity, two people', issuer || '|' || patient_id, array_agg(id ORDER BY id)
+    SELECT CASE WHEN min(nullif(birth_date, '')) <> max(nullif(birth_date, ''))
+                  OR min(nullif(sex, '')) <> max(nullif(sex, '')) THEN 'one identity, two people'
+                ELSE 'one identity, two names' END,
+           issuer || '|' || patient_id, array_agg(id ORDER BY id)
       FROM study
      WHERE number_of_instances > 0 AND patient_id <> ''
      GROUP BY issuer, patient_id
-    HAVING count(DISTINCT nullif(birth_date, '')) > 1 OR count(DISTINCT nullif(sex, '')) > 1;
+    HAVING min(nullif(birth_date, '')) <> max(nullif(birth_date, ''))
+        OR min(nullif(sex, '')) <> max(nullif(sex, ''))
+        OR min(nullif(split_part(name_folded, '=', 1), '')) <> max(nullif(split_part(name_folded, '=', 1), ''))
+    UNION ALL
+    SELECT 'instance in two versions', s.study_instance_uid, array_agg(DISTINCT s.id ORDER BY s.id)
+      FROM other_original o
+      JOIN instance i ON i.sop_instance_uid = o.sop_instance_uid
+      JOIN series r ON r.id = i.series
+      JOIN study s ON s.id = r.study
+     WHERE i.deleted_at IS NULL
+       AND (o.data_set_digest, o.transfer_syntax_uid) <> (i.data_set_digest, i.transfer_syntax_uid)
+     GROUP BY s.study_instance_uid;
 
--- A task that was begun and never ended (architecture, section 4).
-CREATE TABLE attempt (
+-- A task that was begun and never ended (architecture, section 4).  A crash of the server forgets them.
+CREATE UNLOGGED TABLE attempt (
     task             text COLLATE "C" NOT NULL,
     key              text COLLATE "C" NOT NULL,
     attempts         integer NOT NULL,

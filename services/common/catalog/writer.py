@@ -8,16 +8,18 @@ instead of colliding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extensions import cursor
 from psycopg2.extras import Json
 
+from services.common import logs
 from services.common.adapters.postgres import Postgres, retrying
 from services.common.catalog import columns
 from services.common.catalog.arrivals import Arrival, arrivals
-from services.common.catalog.instances import places, store_instances
+from services.common.catalog.instances import Place, places, store_instances
 from services.common.catalog.patients import lock_families
 from services.common.catalog.recipes import recipe_to_json
 from services.common.catalog.series import lock_series, write_series
@@ -25,6 +27,8 @@ from services.common.catalog.statements import run
 from services.common.catalog.studies import lock_studies, write_studies
 from services.common.errors import InvalidInstance
 from services.common.model import IndexedInstance, InstanceRecord, Rendition
+
+_log = logs.get(__name__)
 
 
 class PostgresCatalogWriter:
@@ -43,19 +47,21 @@ class PostgresCatalogWriter:
         if not its:
             return []
 
-        def transact() -> Sequence[IndexedInstance]:
+        def transact() -> _Upserted:
             with self._postgres.transaction() as cur:
                 return _upsert(cur, its)
 
         try:
-            return retrying(transact)()
+            upserted = retrying(transact)()
         except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as exc:
             raise InvalidInstance(f"the catalog cannot hold a value: {exc.pgcode}") from exc
+        _tell_of_moves(upserted)
+        return upserted.indexed
 
     def record_rendition(self, rendition: Rendition) -> None:
         """Note a rendition beside its instance; nothing happens where there is no such instance.
 
-        It is given out only while its `source_digest` is that of the bytes which are served.
+        It is given out only while the original that it names is the one which is served.
         """
         blob = rendition.blob
         with self._postgres.transaction() as cur:
@@ -64,6 +70,7 @@ class PostgresCatalogWriter:
                 "record_rendition",
                 sop_instance_uid=columns.identity(rendition.sop_instance_uid),
                 source_digest=bytes.fromhex(rendition.source_digest),
+                source_transfer_syntax_uid=columns.identity(rendition.source_transfer_syntax_uid),
                 kind=rendition.kind.value,
                 transfer_syntax_uid=rendition.transfer_syntax_uid,
                 bucket=blob and blob.bucket,
@@ -99,13 +106,41 @@ class PostgresCatalogWriter:
             run(cur, "end_attempt", task=task, key=key)
 
 
-def _upsert(cur: cursor, its: Sequence[Arrival]) -> Sequence[IndexedInstance]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Upserted:
+    """What a batch did; of its instances that had been there, where they were and where they are."""
+
+    indexed: Sequence[IndexedInstance]
+    before: Mapping[str, Place]
+    now: Mapping[str, Place]
+
+
+def _upsert(cur: cursor, its: Sequence[Arrival]) -> _Upserted:
     """One batch.  An instance that moves to another series locks its old series and study as well."""
-    before = places(cur, sorted({arrival.sop_instance_uid for arrival in its})).values()
-    lock_families(cur, {arrival.study.family for arrival in its} | {place.family for place in before})
-    studies = lock_studies(cur, its, also={place.study for place in before})
-    series = lock_series(cur, its, studies, also={place.series for place in before})
+    before = places(cur, sorted({arrival.sop_instance_uid for arrival in its}))
+    families = {arrival.study.family for arrival in its} | {place.family for place in before.values()}
+    lock_families(cur, families)
+    studies = lock_studies(cur, its, also={place.study for place in before.values()})
+    series = lock_series(cur, its, studies, also={place.series for place in before.values()})
     indexed = store_instances(cur, its, series)
     write_series(cur, series)
     write_studies(cur, studies)
-    return indexed
+    return _Upserted(indexed=indexed, before=before, now=places(cur, sorted(before)) if before else {})
+
+
+def _tell_of_moves(upserted: _Upserted) -> None:
+    """Log which instances later bytes have taken to another patient or study."""
+    moves = [
+        (sop, was, now)
+        for sop, was in upserted.before.items()
+        if (now := upserted.now.get(sop)) is not None and now.study != was.study
+    ]
+    if moves:
+        _log.warning(
+            "instances_moved",
+            to_another_patient=sum(now.family != was.family for _, was, now in moves),
+            to_another_study=sum(now.family == was.family for _, was, now in moves),
+            sop_instance_uids=[sop for sop, _, _ in moves],
+            digests_before=[was.data_set_digest for _, was, _ in moves],
+            digests_now=[now.data_set_digest for _, _, now in moves],
+        )

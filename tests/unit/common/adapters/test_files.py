@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -50,7 +51,16 @@ def test_time_ordered_names_lie_in_folders_of_a_minute(root: Path) -> None:
 def test_a_file_system_with_attributes_gets_them(root: Path) -> None:
     put(FolderStore(root, extended_attributes=True), TIMED_KEY, b"x", NOTES)
     [path] = root.rglob("*.dcm")
-    assert os.getxattr(path, "user.gantry.data-set-sha256") == NOTES["data-set-sha256"].encode()
+    assert json.loads(os.getxattr(path, "user.gantry.notes")) == NOTES
+
+
+def test_a_file_with_an_attribute_for_each_note_is_read(root: Path) -> None:
+    store = FolderStore(root, extended_attributes=True)
+    put(store, TIMED_KEY, b"x")
+    [path] = root.rglob("*.dcm")
+    for name, value in NOTES.items():
+        os.setxattr(path, f"user.gantry.{name}", value.encode())
+    assert dict(store.stat(TIMED_KEY).metadata) == NOTES
 
 
 def test_without_attributes_a_hidden_file_stands_beside(root: Path) -> None:
