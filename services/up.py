@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import socket
 import sys
 import urllib.request
@@ -20,8 +22,9 @@ from services.common.adapters.stores import prepare_store
 from services.common.catalog.migrate import migrate
 from services.common.dimse.listener import bind
 from services.common.dimse.pod import open_port, run_pod
+from services.common.dimse.tls import server_context
 from services.common.errors import Unavailable
-from services.common.settings import CommonSettings
+from services.common.settings import CommonSettings, default_data_dir
 from services.embedded.lock import ArchiveLock
 from services.embedded.postgres import EmbeddedPostgres, postgres_settings
 from services.embedded.process import ChildSpec
@@ -62,9 +65,11 @@ def up(settings: CommonSettings, say: Callable[[str], None] = print) -> None:
 
     Raises:
         NotGuarded: HTTP would be reachable beyond this machine without authentication.
-        Unavailable: the data folder is in use, a port is taken, or a server cannot start.
+        Unavailable: the data folder is in use, a port is taken, the files for TLS cannot be used, or a
+            server cannot start.
     """
     check_listener(settings.http)
+    server_context(settings.dicom.tls)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
     logs.configure(settings.log, "up")
     with ArchiveLock(settings.data_dir) as lock, Supervisor() as supervisor:
@@ -188,8 +193,9 @@ def _listening(host: str, port: int, what: str) -> Iterator[socket.socket]:
 def _addresses(dicom: socket.socket, http: socket.socket) -> Addresses:
     dicom_host, dicom_port = dicom.getsockname()[:2]
     http_host, http_port = http.getsockname()[:2]
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http_host, http_host)
-    return Addresses(dicom_host=dicom_host, dicom_port=dicom_port, http_url=f"http://{reachable}:{http_port}")
+    reachable = _reachable(http_host)
+    named = f"[{reachable}]" if ":" in reachable else reachable
+    return Addresses(dicom_host=dicom_host, dicom_port=dicom_port, http_url=f"http://{named}:{http_port}")
 
 
 def _answers(url: str) -> bool:
@@ -201,18 +207,38 @@ def _answers(url: str) -> bool:
 
 
 def _welcome(settings: CommonSettings, addresses: Addresses) -> str:
+    """What runs, and commands that work as they stand in another shell, from any folder."""
     title = settings.dicom.ae_title
-    where = f"-aec {title} {addresses.dicom_host} {addresses.dicom_port}"
+    where = f"-aec {shlex.quote(title)} {_reachable(addresses.dicom_host)} {addresses.dicom_port}"
     return f"""
 Gantry is ready.
   DICOM    {title} on {addresses.dicom_host}:{addresses.dicom_port}
   Web      {addresses.http_url}/
   Data     {settings.data_dir}
 
-Try next:
-  storescu {where} +sd +r FOLDER
+Try next, in another shell.  Take in a folder; or send one with DCMTK, and ask what is there:
+  {_our_command(settings.data_dir)} import FOLDER
+  dcmsend {where} +sd +r --no-halt FOLDER
   findscu -S {where} -k QueryRetrieveLevel=STUDY -k PatientName -k StudyInstanceUID
-  and open {addresses.http_url}/
+Then open {addresses.http_url}/
 
 Ctrl-C stops it.
 """
+
+
+def _reachable(host: str) -> str:
+    """A host to connect to where a listener listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _our_command(data_dir: Path) -> str:
+    """How a shell calls this very installation on the data folder."""
+    installed = Path(sys.executable).with_name("gantry")
+    if installed.is_file():
+        on_path = shutil.which("gantry")
+        is_found = on_path is not None and Path(on_path).resolve() == installed.resolve()
+        command = "gantry" if is_found else shlex.quote(str(installed))
+    else:
+        command = f"{shlex.quote(sys.executable)} -m services.cli"
+    is_default = data_dir == default_data_dir().absolute()
+    return command if is_default else f"GANTRY_DATA_DIR={shlex.quote(str(data_dir))} {command}"

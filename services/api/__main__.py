@@ -10,13 +10,15 @@ from functools import partial
 import uvicorn
 
 from services.api.app import create_app
+from services.api.connections import ConnectionLimits, limited
 from services.api.dependencies import Archive
 from services.api.guard import check_listener
 from services.api.health import check_parts
 from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus
 from services.common.adapters.postgres import Postgres
-from services.common.adapters.stores import open_store
+from services.common.adapters.stores import check_space, open_store
+from services.common.catalog.conflicts import PostgresConflicts
 from services.common.catalog.reader import PostgresCatalogReader
 from services.common.catalog.recent import PostgresArrivals
 from services.common.dimse.listener import bind
@@ -58,6 +60,7 @@ def compose(settings: CommonSettings) -> Archive:
     catalog = PostgresCatalogReader(postgres)
     checks: dict[str, Check] = {
         "store": lambda: store.list("config/", limit=1),
+        "space": lambda: check_space(settings),
         "catalog": lambda: next(catalog.find(Query(level=Level.STUDY, limit=1)), None),
         "queue": lambda: bus.depth("index"),
     }
@@ -68,6 +71,7 @@ def compose(settings: CommonSettings) -> Archive:
         store=store,
         catalog=catalog,
         arrivals=PostgresArrivals(postgres),
+        conflicts=PostgresConflicts(postgres),
         checks=checks,
         intake=Intake(store, publisher, quarantine, limits=limits),
         nodes=nodes,
@@ -100,9 +104,19 @@ def main(settings: CommonSettings | None = None, listening: socket.socket | None
         log_config=None,
         access_log=False,
         server_header=False,
+        http=limited(_limits(settings.http)),
+        ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening or _listen(settings.http)])
+
+
+def _limits(settings: HttpSettings) -> ConnectionLimits:
+    return ConnectionLimits(
+        head_seconds=settings.head_timeout_seconds,
+        silent_seconds=settings.network_timeout_seconds,
+        open_connections=settings.maximum_connections,
+    )
 
 
 def _listen(settings: HttpSettings) -> socket.socket:

@@ -40,6 +40,7 @@ def create_app(archive: Archive) -> FastAPI:
             allow_credentials=True,
         )
         middleware.insert(0, cors)
+    middleware.insert(0, Middleware(problems.PlainErrors))
     app = FastAPI(
         title="Gantry",
         version="0.1.0",

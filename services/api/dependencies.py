@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.api.model_cache import ModelCache
+from services.common.catalog.conflicts import Conflicts
 from services.common.catalog.recent import Arrivals
 from services.common.health import Check
 from services.common.intake import Intake
@@ -26,6 +27,7 @@ class Archive:
     store: BlobStore
     catalog: CatalogReader
     arrivals: Arrivals
+    conflicts: Conflicts
     intake: Intake
     nodes: NodeRules
     registry: NodeRegistry

@@ -7,8 +7,10 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import logs
 from services.common.errors import (
@@ -53,6 +55,52 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
         headers=headers,
         media_type="application/problem+json",
     )
+
+
+class PlainErrors:
+    """ASGI middleware that makes problem documents of the errors that libraries answer in plain text.
+
+    Those are ranges that a file has not, and preflights of origins that are not allowed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and its answer unless it is such an error."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        held: Message | None = None
+        detail = b""
+
+        async def sent(message: Message) -> None:
+            nonlocal held, detail
+            if message["type"] == "http.response.start" and _is_plain_error(message):
+                held = message
+            elif held is None:
+                await send(message)
+            else:
+                detail += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await _as_problem(held, detail)(scope, receive, send)
+
+        await self._app(scope, receive, sent)
+
+
+def _is_plain_error(start: Message) -> bool:
+    kind = Headers(raw=start["headers"]).get("content-type", "")
+    return start["status"] >= HTTPStatus.BAD_REQUEST and kind.startswith("text/plain")
+
+
+def _as_problem(start: Message, detail: bytes) -> JSONResponse:
+    status = HTTPStatus(start["status"])
+    kept = {
+        name: value
+        for name, value in Headers(raw=start["headers"]).items()
+        if name not in ("content-type", "content-length")
+    }
+    return problem(status, detail.decode("utf-8", "replace") or status.description, kept)
 
 
 def install(app: FastAPI) -> None:

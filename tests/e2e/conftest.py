@@ -16,7 +16,7 @@ _ARGUMENTS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 )
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = 90_000
 _NO_PICTURE = "status of 406"
 """What a browser says where a thumbnail cannot be: it is so answered, and shown as the modality."""
 

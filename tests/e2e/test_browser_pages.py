@@ -12,10 +12,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
-from tests.archive import Archive, end, start_archive, wait_until
+from tests.archive import Archive, end, start_archive
 from tests.e2e.conftest import Watched
 from tests.senders import Modality, made_study
+from tests.waiting import wait_until
 
+MODALITIES = ("CT", "CR", "DX", "ES", "IO", "MG", "MR", "NM", "OPT", "OT", "PT", "PX", "RF", "SC", "SR", "US")
 TOKEN = "the-token-of-this-test"
 
 
@@ -27,7 +29,7 @@ def _stored(archive: Archive, name: str, patient_id: str, count: int = 3) -> lis
         image.StudyDescription = "Made for a browser"
     Modality(archive.dicom_port, calling_aet="BROWSED").send(images)
     uid = images[0].StudyInstanceUID
-    wait_until(lambda: _indexed(archive, uid) == count, 60)
+    wait_until(lambda: _indexed(archive, uid) == count)
     return images
 
 
@@ -55,6 +57,67 @@ def test_a_stored_study_is_found_as_one_types(archive: Archive, watched: Watched
     expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
     page.get_by_role("link", name="Clear").click()
     expect(other).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_values_stay_within_the_page_and_are_there_whole(
+    archive: Archive, watched: Watched, width: int, tmp_path: Path
+) -> None:
+    name, patient_id = "X" * 40 + "^" + "Y" * 23, f"{width}-" + "P" * 59
+    images = made_study(1, patient_id=patient_id)
+    images[0].PatientName, images[0].StudyDescription = name, "D" * 64
+    images[0].AccessionNumber = "A" * 16
+    others = [made_study(1, patient_id=patient_id)[0] for _ in range(15)]
+    for image, modality in zip(others, MODALITIES[1:], strict=True):
+        image.PatientName, image.Modality = name, modality
+        image.StudyInstanceUID = images[0].StudyInstanceUID
+    Modality(archive.dicom_port, calling_aet="BROWSED").send([*images, *others])
+    wait_until(lambda: _indexed(archive, images[0].StudyInstanceUID) == 16)
+    page = watched.page
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in (
+        f"/?patient={patient_id}",
+        "/arrivals",
+        f"/studies/{images[0].StudyInstanceUID}",
+        "/conflicts",
+    ):
+        page.goto(archive.url + path)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=tmp_path / f"{path.split('/')[1][:9] or 'list'}-{width}.png", full_page=True)
+        assert (
+            page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        )
+    page.goto(f"{archive.url}/?patient={patient_id}")
+    row = page.locator("tbody tr")
+    whole = row.get_attribute("title") or ""
+    assert patient_id in whole and "X" * 40 in whole and "MR" in whole
+    expect(row).to_contain_text("+13")
+
+
+def test_conflicts_are_counted_on_the_study_list_and_lead_to_their_studies(
+    archive: Archive, watched: Watched, tmp_path: Path
+) -> None:
+    for sex in ("F", "M"):
+        images = made_study(1, patient_id="QUARREL-1")
+        images[0].PatientName, images[0].PatientSex = f"Quarrel^{sex}", sex
+        images[0].StudyDescription = f"Seen as {sex}"
+        Modality(archive.dicom_port, calling_aet="BROWSED").send(images)
+    page = watched.page
+
+    def counted() -> bool:
+        page.goto(archive.url + "/")
+        page.wait_for_load_state("networkidle")  # the count comes after the page, and may be a minute old
+        return page.get_by_role("link", name=re.compile("conflicts? of identity")).count() == 1
+
+    wait_until(counted)
+    page.get_by_role("link", name=re.compile("conflicts? of identity")).click()
+    expect(page.get_by_role("heading", name="Conflicts")).to_be_visible()
+    page.goto(archive.url + "/conflicts/two-people")
+    one = page.get_by_role("listitem").filter(has_text="QUARREL-1")
+    expect(one.locator(".differs", has_text="M").last).to_be_visible()
+    page.screenshot(path=tmp_path / "conflicts.png")
+    one.get_by_role("link", name="Seen as M").click()
+    expect(page.get_by_role("heading", name="Quarrel, M")).to_be_visible()
 
 
 def test_the_search_works_without_scripts(archive: Archive, watched: Watched) -> None:
@@ -137,7 +200,7 @@ def test_a_refused_object_lies_in_quarantine(archive: Archive, watched: Watched,
     row.get_by_role("link").click()
     expect(page.get_by_text('"calling_aet": "REFUSED"')).to_be_visible()
     page.get_by_role("button", name="Retry").click()
-    expect(page.get_by_role("status")).to_contain_text("Refused again, and held anew")
+    expect(page.get_by_role("alert")).to_contain_text("refused again: (0020,000D)")
 
 
 def _send(archive: Archive, image: Dataset) -> int | None:
@@ -182,7 +245,7 @@ def test_signing_in_and_out(guarded: Archive, watched: Watched, tmp_path: Path) 
     expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
     assert page.url.endswith("/?modality=CT")
     page.get_by_role("link", name="Show all studies").click()
-    command = f"storescu -aec GANTRY 127.0.0.1 {guarded.dicom_port} +sd +r FOLDER"
+    command = f"dcmsend -aec GANTRY 127.0.0.1 {guarded.dicom_port} +sd +r --no-halt FOLDER"
     expect(page.get_by_text(command)).to_be_visible()
     page.screenshot(path=tmp_path / "empty.png")
     (session,) = page.context.cookies()

@@ -14,12 +14,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from tests import tools
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
 from tests.e2e.conftest import Watched
 from tests.senders import Modality, made_study
+from tests.waiting import wait_until
 
 SLICES = 24
-SHOWN_SECONDS = 60
+SHOWN_SECONDS = 120
 _BLANK = 5.0
 """The standard deviation of grey values below which a picture shows nothing."""
 
@@ -44,7 +45,7 @@ def test_a_ct_series_is_shown_one_click_from_the_list(
     slices = _slices(corpus)
     Modality(archive.dicom_port).send(slices)
     study = slices[0].StudyInstanceUID
-    wait_until(lambda: _indexed(archive, study) >= len(slices), 60)
+    wait_until(lambda: _indexed(archive, study) >= len(slices))
     page = watched.page
     page.goto(f"{archive.url}/?patient={slices[0].PatientID}")
     row = page.get_by_role("row").filter(has=page.locator(f'a[href$="/studies/{study}"]'))

@@ -7,8 +7,9 @@ import urllib.request
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
 from tests.senders import Modality, made_study
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 def _ask(archive: Archive, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -20,7 +21,7 @@ def _ask(archive: Archive, method: str, path: str, body: object = None) -> tuple
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             text = answer.read()
             return answer.status, json.loads(text) if text else None
     except HTTPError as error:
@@ -63,7 +64,7 @@ def test_what_arrived_names_its_sender(archive: Archive) -> None:
         found = _ask(archive, "GET", "/api/arrivals?limit=1000")[1]
         return [one for one in found if one["study_instance_uid"] == images[0].StudyInstanceUID]
 
-    wait_until(lambda: [one["instances"] for one in arrived()] == [2], 60)
+    wait_until(lambda: [one["instances"] for one in arrived()] == [2])
     assert arrived()[0]["sources"] == ["REST_SENDER"]
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from urllib.parse import quote, urlsplit
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from tests.archive import Archive, start_archive, wait_until
+from tests.archive import Archive, start_archive
 from tests.archive import end as end_archive
-from tests.dicomweb import ROOT, Answer, ask, instance_path, stow, wait_for
+from tests.dicomweb import ROOT, Answer, ask, instance_path, stow, wait_for_instances
 from tests.senders import made_study, written
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 STOW = {"Content_Type": 'multipart/related; type="application/dicom"; boundary=cut'}
 PART = b"--cut\r\nContent-Type: application/dicom\r\n\r\nnot DICOM\r\n"
 PROBLEM = "application/problem+json"
+CONNECTIONS = 100
+SLOW = 500
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,23 @@ def image(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Dataset
     images = made_study(1)
     (path,) = written(images, tmp_path_factory.mktemp("image"))
     assert stow(archive, [path.read_bytes()]).status == 200
-    wait_for(archive, [instance_path(images[0])])
+    wait_for_instances(archive, [instance_path(images[0])])
     return images[0]
+
+
+def connected(archive: Archive) -> socket.socket:
+    """A connection to the archive, on which nothing has been said."""
+    address = urlsplit(archive.url)
+    return socket.create_connection((address.hostname, address.port or 80), timeout=60)
+
+
+def read_to_end(peer: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    came = b""
+    with suppress(ConnectionResetError):  # it may not have read all that was said
+        while piece := peer.recv(65536):
+            came += piece
+    return came
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -189,18 +208,18 @@ def test_garbage_is_quarantined_and_the_rest_stored(
     del nameless.SeriesInstanceUID
     contents = [path.read_bytes() for path in written([good, nameless], tmp_path_factory.mktemp("some"))]
     before = held(archive)
-    answer = stow(archive, [b"garbage", *contents, b""])
+    answer = stow(archive, [f"garbage of {good.SOPInstanceUID}".encode(), *contents, b""])
     assert answer.status == 202
     model = json.loads(answer.body)
     (stored,) = model["00081199"]["Value"]
     assert stored["00081155"]["Value"] == [good.SOPInstanceUID]
     (failed,) = model["00081198"]["Value"]
     assert failed["00081155"]["Value"] == [nameless.SOPInstanceUID]
-    assert failed["00081197"]["Value"] == [0xC000]
+    assert failed["00081197"]["Value"] == [0xA900]
     assert failed["00000902"]["Value"] == ["(0020,000E) Series Instance UID is missing"]
     assert len(model["0008119A"]["Value"]) == 2
     assert held(archive) == before + 3
-    wait_for(archive, [instance_path(good)])
+    wait_for_instances(archive, [instance_path(good)])
 
 
 def test_garbage_alone_is_a_conflict(archive: Archive) -> None:
@@ -214,11 +233,17 @@ def test_an_instance_of_another_study_is_refused(
 ) -> None:
     (stranger,) = made_study(1)
     (path,) = written([stranger], tmp_path_factory.mktemp("stranger"))
+    lines = len(archive.events("instance_refused"))
     answer = stow(archive, [path.read_bytes()], study=generate_uid())
     assert answer.status == 409
     (failed,) = json.loads(answer.body)["00081198"]["Value"]
     assert failed["00081155"]["Value"] == [stranger.SOPInstanceUID]
     assert failed["00081197"]["Value"] == [0xA900]
+    assert failed["00000902"]["Value"] == ["(0020,000D) Study Instance UID is not the one announced"]
+    (line,) = archive.events("instance_refused")[lines:]
+    assert (line["tag"], line["route"]) == ("(0020,000D)", "stow")
+    entry = archive.json(f"/api/quarantine/{line['entry_id']}")
+    assert entry["bytes"] > len(stranger.PixelData)
     assert is_problem(stow(archive, [b"x"], study="abc"), 400)
 
 
@@ -258,7 +283,7 @@ def test_heads_say_what_a_get_would(archive: Archive, image: Dataset) -> None:
 @pytest.mark.parametrize("host", ["[", "evil.example", "localhost:8\u00e9", "a@localhost", "", "localhost/x"])
 def test_hosts_that_are_none(archive: Archive, host: str) -> None:
     where = urlsplit(archive.url)
-    with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=PATIENCE_SECONDS) as connection:
         request = f"GET {ROOT}/studies HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode("latin-1"))
         said = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -298,6 +323,7 @@ def guarded_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archiv
         GANTRY_HTTP__BEARER_TOKEN="a-long-enough-token",
         GANTRY_HTTP__ALLOWED_ORIGINS='["https://viewer.example"]',
         GANTRY_HTTP__ALLOWED_HOSTS='["pacs.example"]',
+        GANTRY_HTTP__MAXIMUM_CONNECTIONS=str(CONNECTIONS),
     )
     yield running
     end_archive(running)
@@ -350,6 +376,32 @@ def test_every_url_honours_the_proxy_in_front(
     assert model["7FE00010"]["BulkDataURI"].startswith(guarded_archive.url)
     (part,) = ask(guarded_archive, f"{instance_path(image)}/frames/1", **token, **proxied).parts()
     assert part.head["Content-Location"] == f"{url}/frames/1"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [(b"GARBAGE\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, 431)]
+)
+def test_what_is_no_http_gets_a_problem_document(archive: Archive, said: bytes, status: int) -> None:
+    with connected(archive) as peer:
+        peer.sendall(said)
+        head, _, body = read_to_end(peer).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status) and PROBLEM.encode() in head
+    assert json.loads(body)["status"] == status
+
+
+def test_others_are_served_while_hundreds_of_connections_dawdle(guarded_archive: Archive) -> None:
+    token = {"Authorization": "Bearer a-long-enough-token"}
+    with ExitStack() as opened:
+        slow = [opened.enter_context(connected(guarded_archive)) for _ in range(SLOW)]
+        for peer in slow:
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        for _ in range(5):
+            assert ask(guarded_archive, "/healthz").status == 200
+            assert ask(guarded_archive, "/", Accept="text/html", **token).status == 200
+            assert ask(guarded_archive, f"{ROOT}/studies", **token).status in (200, 204)
+        # Those that were there first had to make room, and were told so.
+        for peer in slow[: SLOW - CONNECTIONS]:
+            assert read_to_end(peer).startswith(b"HTTP/1.1 408 ")
 
 
 def test_nothing_was_unforeseen(archive: Archive) -> None:

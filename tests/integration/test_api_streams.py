@@ -17,9 +17,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
-from tests.archive import Archive, wait_until
-from tests.dicomweb import AS_STORED, ROOT, ask, instance_path, stow, wait_for
+from tests.archive import Archive
+from tests.dicomweb import AS_STORED, ROOT, ask, instance_path, stow, wait_for_instances
 from tests.senders import made_study, written
+from tests.waiting import wait_until
 
 ABORTED = 50
 FRAMES, SIDE = 800, 512
@@ -33,7 +34,7 @@ def store(archive: Archive, images: list[Dataset], folder: Path) -> str:
     """Store a study and wait until it is there; gives its path."""
     files = [path.read_bytes() for path in written(images, folder)]
     assert stow(archive, files).status == 200
-    wait_for(archive, [instance_path(image) for image in images])
+    wait_for_instances(archive, [instance_path(image) for image in images])
     return f"{ROOT}/studies/{images[0].StudyInstanceUID}"
 
 
@@ -196,14 +197,14 @@ def length_of(archive: Archive, path: str, accept: str) -> int:
         return size
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_memory_stays_flat_for_a_large_instance(fresh_archive: Archive, tmp_path: Path) -> None:
     archive = fresh_archive
     pixels = FRAMES * FRAME_BYTES
     with Watch(api_process(archive)) as watch:
         image = send_large(archive, tmp_path)
         path = instance_path(image)
-        wait_for(archive, [path])
+        wait_for_instances(archive, [path])
         assert length_of(archive, path, AS_STORED) > pixels
         assert length_of(archive, path, "application/dicom") > pixels
         assert length_of(archive, f"{path}/bulkdata/7FE00010", "application/octet-stream") == pixels
@@ -228,7 +229,7 @@ def test_a_killed_catalog_is_503_until_it_is_back(fresh_archive: Archive, tmp_pa
         answers.append(ask(archive, f"{study}/metadata"))
         return answers[-1].status == 200
 
-    wait_until(is_back, 60)
+    wait_until(is_back)
     down = [answer for answer in answers if answer.status != 200]
     assert down
     assert {answer.status for answer in down} == {503}

@@ -16,10 +16,11 @@ from services.common.intake import Intake
 from services.common.model import Route, Source, StoredInstance
 from services.common.quarantine import StoreQuarantine
 from services.embedded.redis import redis_settings
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
 from tests.commands import gantry, on_a_terminal
 from tests.senders import made_study, written
 from tests.servers_s3 import free_port
+from tests.waiting import wait_until
 
 ENTRY = re.compile(r"^[0-9a-f]{32}$", re.MULTILINE)
 
@@ -105,6 +106,29 @@ def test_what_cannot_be_done_is_one_line_and_exit_status_1(
     assert complaint in one_line(done.errors)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nodes", "list"),
+        ("nodes", "add", "CT1", "127.0.0.1", 104),
+        ("nodes", "echo", "CT1"),
+        ("quarantine", "list"),
+        ("quarantine", "retry", "0" * 32),
+        ("conflicts",),
+        ("import", "."),
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments)),
+)
+def test_a_folder_without_an_archive_is_told_and_stays_as_it_is(
+    archive: Archive, tmp_path: Path, arguments: tuple[object, ...]
+) -> None:
+    mistyped = tmp_path / "mistyped"
+    done = gantry(archive, *arguments, GANTRY_DATA_DIR=str(mistyped))
+    assert (done.status, done.out) == (1, ""), done
+    assert f"{mistyped} (GANTRY_DATA_DIR) holds no archive" in one_line(done.errors)
+    assert not mistyped.exists()
+
+
 @pytest.mark.parametrize("columns", [50, 80, 200])
 def test_tables_on_a_terminal_show_ids_whole(archive: Archive, tmp_path: Path, columns: int) -> None:
     entry_id = refuse_one(archive, tmp_path / "refused")
@@ -126,10 +150,9 @@ def test_a_refused_object_is_listed_shown_and_refused_again(archive: Archive, tm
 
     before = held(archive).keys()
     again = gantry(archive, "quarantine", "retry", entry_id)
-    assert (again.status, "refused again" in again.out) == (0, True), again
-    after = held(archive).keys()
-    assert entry_id not in after
-    assert len(after - before) == 1
+    assert (again.status, again.out) == (1, ""), again
+    assert one_line(again.errors) == f"gantry: refused again: {reason}"
+    assert held(archive).keys() == before
 
 
 def test_a_poisoned_message_is_listed_and_told_again_once_what_was_in_its_way_is_gone(
@@ -149,7 +172,7 @@ def test_a_poisoned_message_is_listed_and_told_again_once_what_was_in_its_way_is
     bus = CeleryBus(redis_settings(archive.data_dir))
     bus.publish(InstancesStored(instances=tuple(told)))
     bus.close()
-    wait_until(lambda: len(held(archive).keys() - before) == 1, 40)
+    wait_until(lambda: len(held(archive).keys() - before) == 1)
     (entry_id,) = held(archive).keys() - before
     assert "transcode" in held(archive)[entry_id][1]
 
@@ -161,7 +184,7 @@ def test_a_poisoned_message_is_listed_and_told_again_once_what_was_in_its_way_is
         f"/dicom-web/studies/{image.StudyInstanceUID}/series/{image.SeriesInstanceUID}"
         f"/instances/{image.SOPInstanceUID}/frames/1"
     )
-    wait_until(lambda: archive.get(frames, Accept='multipart/related; type="image/jp2"')[0] == 200, 40)
+    wait_until(lambda: archive.get(frames, Accept='multipart/related; type="image/jp2"')[0] == 200)
 
 
 def test_a_message_that_is_no_event_is_held_and_can_be_shown(archive: Archive) -> None:
@@ -169,7 +192,7 @@ def test_a_message_that_is_no_event_is_held_and_can_be_shown(archive: Archive) -
     app = queue_app("index", redis_settings(archive.data_dir), {})
     app.send_task(INDEX_TASK, args=["no event [at] all"], exchange="", routing_key="index")
     app.close()
-    wait_until(lambda: len(held(archive).keys() - before) == 1, 40)
+    wait_until(lambda: len(held(archive).keys() - before) == 1)
     (entry_id,) = held(archive).keys() - before
     shown = gantry(archive, "quarantine", "show", entry_id)
     assert shown.out.endswith("no event [at] all\n")
@@ -182,3 +205,30 @@ def test_a_long_list_says_how_to_go_on(archive: Archive, tmp_path: Path) -> None
     done = gantry(archive, "quarantine", "list", "--after", entries[0], "--limit", 1)
     assert ENTRY.findall(done.out.replace("\t", "\n")) == [entries[1]]
     assert done.errors == f"there may be more: --after {entries[1]}\n"
+
+
+def test_conflicts_are_listed_a_line_for_each_study(archive: Archive, tmp_path: Path) -> None:
+    studies = [made_study(1)[0], made_study(1)[0]]
+    for image, sex in zip(studies, "FM", strict=True):
+        image.PatientID, image.PatientName, image.PatientSex = "CONTRADICTS", "Doe^Alex", sex
+        image.PatientBirthDate = "19700101"
+        image.save_as(tmp_path / f"{sex}.dcm", enforce_file_format=True)
+    assert gantry(archive, "import", tmp_path).status == 0
+    uids = {str(image.StudyInstanceUID) for image in studies}
+
+    def told() -> set[tuple[str, ...]]:
+        done = gantry(archive, "conflicts", "--kind", "two-people")
+        assert done.status == 0, done
+        lines = (tuple(line.split("\t")) for line in done.out.splitlines())
+        return {line for line in lines if line[0] in uids}
+
+    wait_until(lambda: len(told()) == 2, 90, lambda: f"{told()}")
+    assert {line[1:] for line in told()} == {
+        ("two-people", "CONTRADICTS", "", "Doe^Alex", "19700101", sex, "1", "0") for sex in "FM"
+    }
+    (told_of,) = [
+        one for one in archive.json("/api/conflicts/two-people") if one["subject"] == "|CONTRADICTS"
+    ]
+    assert {study["study_instance_uid"] for study in told_of["studies"]} == uids
+    refused = gantry(archive, "conflicts", "--kind", "quarrels")
+    assert refused.status == 2 and "two-people" in refused.errors

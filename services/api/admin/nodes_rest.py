@@ -35,6 +35,11 @@ class NodeBody(BaseModel):
         default=(),
         description="What it is offered for storage, best first; none: what instances are stored in.",
     )
+    associations: int = Field(
+        default=1,
+        description="Over how many associations at a time it is sent to, 1 to 16; several do not keep the "
+        "order of instances.",
+    )
 
 
 class EchoResult(BaseModel):

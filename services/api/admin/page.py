@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -51,6 +52,7 @@ _templates.filters |= {
     "uid_name": wording.uid_name,
     "tag_name": wording.tag_name,
     "count_of": wording.count_of,
+    "shell": shlex.quote,
     "segment": lambda text: quote(text, safe=""),
 }
 
@@ -106,13 +108,15 @@ def here(request: Request) -> Here:
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages too."""
+    """A route whose errors are pages too, for who asks for pages; others get problem documents."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's own handler, and its errors shown."""
         handle = super().get_route_handler()
 
         async def shown(request: Request) -> Response:
+            if not wants_page(request):
+                return await handle(request)
             try:
                 return await handle(request)
             except GantryError as error:
@@ -127,6 +131,11 @@ class PageRoute(APIRoute):
                 return error_page(request, error.status_code, str(error.detail))
 
         return shown
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person asks, by a browser."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def error_page(request: Request, status: int, detail: str) -> HTMLResponse:

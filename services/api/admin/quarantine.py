@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from services.api.admin.page import PageRoute, page
 from services.api.admin.quarantine_rest import try_again
 from services.api.dependencies import Archive, Here
-from services.common.errors import NotAcceptable
+from services.common.errors import InvalidInstance, NotAcceptable
 
 SHOWN = 50
 
@@ -33,7 +33,7 @@ def retry(request: Request, entry_id: str, archive: Here) -> Response:
     """Take in again what an entry holds, and say what came of it."""
     try:
         said = try_again(archive, entry_id)
-    except NotAcceptable as refusal:
+    except (InvalidInstance, NotAcceptable) as refusal:
         return _entry(request, archive, entry_id, fault=str(refusal))
     return _list(request, archive, said=said)
 

@@ -62,6 +62,7 @@ def try_again(archive: Archive, entry_id: str) -> str:
     Raises:
         NotFound: there is no such entry.
         NotAcceptable: the entry holds nothing that could be tried again.
+        InvalidInstance: its bytes are refused once more.
     """
     return retry(
         entry_id,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
 from starlette.routing import Mount
 
 from services.api.admin import (
     arrivals,
+    conflicts,
     documentation,
     login,
     nodes,
@@ -17,7 +20,9 @@ from services.api.admin import (
     study,
 )
 from services.api.admin.assets import OWN, SWAGGER_UI, Assets
+from services.api.admin.page import error_page, wants_page
 from services.api.admin.viewer import viewer
+from services.api.problems import problem
 from services.common.settings import HttpSettings
 
 
@@ -27,6 +32,7 @@ def install(app: FastAPI, settings: HttpSettings) -> None:
         nodes_rest,
         quarantine_rest,
         arrivals,
+        conflicts,
         studies,
         study,
         nodes,
@@ -35,8 +41,17 @@ def install(app: FastAPI, settings: HttpSettings) -> None:
         documentation,
     ):
         app.include_router(room.router)
+    app.add_exception_handler(HTTPStatus.NOT_FOUND, _nothing_there)
     app.router.routes += [
         Mount("/static/swagger-ui", Assets(directory=SWAGGER_UI)),
         Mount("/static", Assets(directory=OWN)),
         Mount("/viewer", viewer(settings)),
     ]
+
+
+async def _nothing_there(request: Request, error: Exception) -> Response:
+    """An address that there is nothing at: a page for a browser, a problem document for a program."""
+    detail = "there is nothing at this address"
+    if wants_page(request):
+        return error_page(request, HTTPStatus.NOT_FOUND, detail)
+    return problem(HTTPStatus.NOT_FOUND, detail)

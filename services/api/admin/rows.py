@@ -57,6 +57,8 @@ class SeriesRow:
     protocol: str
     station: str
     instances: int
+    patient_name: str
+    patient_id: str
 
     @classmethod
     def of(cls, values: Values) -> SeriesRow:
@@ -70,6 +72,8 @@ class SeriesRow:
             protocol=values.get("ProtocolName", ""),
             station=values.get("StationName", ""),
             instances=int(values.get("NumberOfSeriesRelatedInstances", "0")),
+            patient_name=values.get("PatientName", ""),
+            patient_id=values.get("PatientID", ""),
         )
 
 

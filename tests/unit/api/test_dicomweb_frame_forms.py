@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from pydicom.dataset import Dataset
 
 from services.api.dicomweb.accept import ranges
 from services.api.dicomweb.frame_forms import frame_form
 from services.common.errors import NotAcceptable
 from services.common.model import Location
+from services.common.part10 import HeaderScanner
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.scripted_catalog import located
+from tests.unit.common.pixels.images import data_set_bytes
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 J2K, J2K_LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
@@ -33,9 +38,19 @@ DICOMWEB_CLIENT_J2K = (
 DCM4CHE = "multipart/related;type=image/jpeg,multipart/related;type=application/octet-stream;q=0.5"
 
 
-def instance(transfer_syntax_uid: str, *, with_rendition: bool = False) -> Location:
+def instance(transfer_syntax_uid: str, *, with_rendition: bool = False, **colours: object) -> Location:
     jpeg2000 = b"code stream" if with_rendition else None
-    return located(MemoryStore(), 1, transfer_syntax_uid=transfer_syntax_uid, jpeg2000=jpeg2000)
+    location = located(MemoryStore(), 1, transfer_syntax_uid=transfer_syntax_uid, jpeg2000=jpeg2000)
+    data_set = Dataset()
+    data_set.SOPClassUID, data_set.SOPInstanceUID = location.sop_class_uid, location.key.sop_instance_uid
+    data_set.Rows = data_set.Columns = 64
+    data_set.BitsAllocated = data_set.BitsStored = 8
+    data_set.SamplesPerPixel = 3 if colours else 1
+    for keyword, value in colours.items():
+        setattr(data_set, keyword, value)
+    scanner = HeaderScanner(transfer_syntax_uid)
+    scanner.feed(data_set_bytes(data_set, transfer_syntax_uid))
+    return replace(location, header=scanner.finish())
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,23 @@ def test_rendition_goes_untouched_where_it_is_asked_for(accept: str) -> None:
     form = frame_form(location, ranges(accept))
     assert (form.transfer_syntax_uid, form.stored_syntax_uid, form.is_decoded) == (J2K, J2K, False)
     assert form.data_set != location.data_set
+
+
+@pytest.mark.parametrize(
+    ("colours", "is_given"),
+    [
+        ({"PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}, True),
+        ({"PhotometricInterpretation": "YBR_FULL", "PlanarConfiguration": 0}, True),
+        ({"PhotometricInterpretation": "RGB", "PlanarConfiguration": 1}, False),
+        ({"PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0}, False),
+    ],
+)
+def test_a_rendition_of_which_the_metadata_do_not_hold_gives_no_frames(
+    colours: dict[str, object], is_given: bool
+) -> None:
+    location = instance(EXPLICIT, with_rendition=True, **colours)
+    accept = f"application/octet-stream; transfer-syntax={J2K}, application/octet-stream; q=0.5"
+    assert frame_form(location, ranges(accept)).is_decoded is not is_given
 
 
 def test_the_original_goes_before_the_rendition() -> None:

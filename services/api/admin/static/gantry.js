@@ -62,6 +62,16 @@ function openLate(details) {
   );
 }
 
+/** Fill a part of the page that takes longer than the rest of it. */
+async function fillLater(part) {
+  try {
+    const found = await fragment(part.dataset.later);
+    if (found !== null) part.innerHTML = found;
+  } catch (error) {
+    console.info("not filled:", error.message);
+  }
+}
+
 /** Keep a part of the page up to date while somebody looks at it. */
 function refresh(part) {
   setInterval(async () => {
@@ -92,6 +102,7 @@ function inLocalTime(part) {
 
 for (const form of document.querySelectorAll("form[data-live]")) searchLive(form);
 for (const details of document.querySelectorAll("details[data-fragment]")) openLate(details);
+for (const part of document.querySelectorAll("[data-later]")) fillLater(part);
 for (const part of document.querySelectorAll("[data-refresh]")) refresh(part);
 inLocalTime(document);
 

@@ -46,12 +46,12 @@ def test_a_study_is_listed_in_words(web: WebArchive) -> None:
 
 
 def test_an_empty_archive_says_how_to_send(web: WebArchive) -> None:
-    assert "storescu -aec GANTRY 127.0.0.1 4711 +sd +r FOLDER" in web.get("/").text
+    assert "dcmsend -aec GANTRY 127.0.0.1 4711 +sd +r --no-halt FOLDER" in web.get("/").text
 
 
 def test_nothing_found_is_not_an_empty_archive(web: WebArchive) -> None:
     text = web.get("/?patient=nobody").text
-    assert "Nothing found" in text and "storescu" not in text
+    assert "Nothing found" in text and "dcmsend" not in text
 
 
 def test_the_rows_alone_are_no_page(web: WebArchive) -> None:
@@ -237,3 +237,18 @@ def _held(entry_id: str, *, reason: str) -> QuarantineEntry:
         held_at=datetime(2026, 1, 2, tzinfo=UTC),
         tag=0x0020000D,
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/?page=0", 400), ("/?earliest=tomorrow", 400), ("/studies/1.2.9", 404), ("/nothing/here", 404)],
+)
+def test_an_error_is_a_page_for_a_browser_and_a_problem_document_for_a_program(
+    web: WebArchive, path: str, status: int
+) -> None:
+    page = web.get(path)
+    assert page.status_code == status and page.headers["Content-Type"].startswith("text/html")
+    for accept in ("*/*", "application/json"):
+        answer = web.ask("GET", path, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        assert answer.json()["status"] == status and answer.json()["detail"]

@@ -79,3 +79,20 @@ def test_nothing_outside_the_folder_is_served(web: WebArchive, path: str) -> Non
 def test_an_absent_viewer_says_how_it_is_added() -> None:
     answer = WebArchive().get("/viewer/viewer?StudyInstanceUIDs=1.2")
     assert answer.status_code == 404 and "make viewer" in answer.text
+
+
+@pytest.mark.parametrize(("asked", "status"), [("bytes=9999-", 416), ("lines=1-2", 400), ("bytes=1-0", 400)])
+@pytest.mark.parametrize("path", [f"/viewer/{BUNDLE}", "/static/gantry.css"])
+def test_a_range_that_is_not_there_is_a_problem_document(
+    web: WebArchive, path: str, asked: str, status: int
+) -> None:
+    answer = web.get(path, headers={"Range": asked.replace("9999", "99999")})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert answer.json()["status"] == status and answer.json()["detail"]
+    assert answer.headers.get("Content-Range", "").startswith("bytes */") == (status == 416)
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+
+
+def test_a_range_that_is_there_is_given(web: WebArchive) -> None:
+    answer = web.get(f"/viewer/{BUNDLE}", headers={"Range": "bytes=0-0"})
+    assert (answer.status_code, answer.content) == (206, b"1")
