@@ -1,0 +1,1 @@
+"""``make bench``: Gantry and its peers side by side, real servers and real clients, in one run."""
