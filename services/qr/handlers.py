@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from threading import Event
 
 from services.common import logs
 from services.common.dimse.handlers import Association, IsCancelled, Response, StoreOutcome
@@ -14,13 +15,21 @@ from services.common.dimse.status import PENDING, PENDING_WITHOUT_OPTIONAL_KEYS
 from services.common.errors import UnknownNode
 from services.common.model import Location
 from services.common.ports import BlobStore, CatalogReader, Converter, NodeRules
-from services.common.retrieval import RENDERED_IN, Outgoing, open_instances
+from services.common.retrieval import RENDERED_IN, Outgoing, ReadAhead
+from services.common.sending import (
+    HEARTBEAT_SECONDS,
+    Associate,
+    Ended,
+    Originator,
+    Receiver,
+    Sender,
+    store_one,
+)
 from services.qr.answers import AnswerEncoder
 from services.qr.contexts import levels_of
-from services.qr.delivery import Associate, Delivery, Originator, Receiver, sub_operation
 from services.qr.identifiers import question, selection
-from services.qr.pace import paced
-from services.qr.progress import Progress, SubOperation
+from services.qr.pace import PENDING_SECONDS, Pace
+from services.qr.progress import Progress
 
 _log = logs.get(__name__)
 
@@ -62,12 +71,18 @@ class RetrievalHandler:
         converter: Converter,
         nodes: NodeRules,
         associate: Associate,
+        pending_seconds: float = PENDING_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
+        """Pending responses come at least `pending_seconds` apart, and where nothing ends, every
+        `heartbeat_seconds`."""
         self._catalog = catalog
         self._store = store
         self._converter = converter
         self._nodes = nodes
         self._associate = associate
+        self._pending_seconds = pending_seconds
+        self._heartbeat_seconds = heartbeat_seconds
 
     def move(
         self,
@@ -86,7 +101,7 @@ class RetrievalHandler:
         if node is None:
             raise UnknownNode(f"no node {command.move_destination} is known")
         locations = self._locate(context, identifier)
-        delivery = Delivery(
+        sender = Sender(
             node=node,
             originator=Originator(
                 aet=association.info.calling_aet,
@@ -98,7 +113,9 @@ class RetrievalHandler:
             associate=self._associate,
         )
         progress = Progress(total=len(locations), transfer_syntax_uid=context.transfer_syntax)
-        yield from _responses("C-MOVE", paced(delivery.send(locations)), progress, cancelled)
+        stop = Event()
+        ended = sender.send(locations, stop=stop, heartbeat=self._heartbeat_seconds)
+        yield from self._responses("C-MOVE", ended, stop, progress, cancelled)
 
     def get(
         self,
@@ -115,15 +132,17 @@ class RetrievalHandler:
         """
         locations = self._locate(context, identifier)
         progress = Progress(total=len(locations), transfer_syntax_uid=context.transfer_syntax)
-        yield from _responses("C-GET", self._send_back(association, locations), progress, cancelled)
+        stop = Event()
+        ended = self._send_back(association, locations, stop)
+        yield from self._responses("C-GET", ended, stop, progress, cancelled)
 
     def _locate(self, context: AcceptedContext, identifier: bytes) -> Sequence[Location]:
         levels = levels_of(context.abstract_syntax)
         return self._catalog.locate(selection(identifier, context.transfer_syntax, levels))
 
     def _send_back(
-        self, association: Association, locations: Iterable[Location]
-    ) -> Generator[SubOperation | None, None, None]:
+        self, association: Association, locations: Iterable[Location], stop: Event
+    ) -> Generator[Ended | None, None, None]:
         # The order of a requestor's contexts is no preference: an original goes as it is where it can.
         contexts = association.info.contexts.values()
         receiver = Receiver(sorted(contexts, key=lambda context: context.transfer_syntax in RENDERED_IN))
@@ -137,41 +156,44 @@ class RetrievalHandler:
                 length=outgoing.length,
             )
 
-        opened = paced(open_instances(locations, receiver.accepted, self._store, self._converter))
-        with closing(opened):
-            for outgoing in opened:
-                yield None if outgoing is None else sub_operation(outgoing, store)
+        with ReadAhead(locations, receiver.accepted, self._store, self._converter, reuse=True) as opened:
+            while not stop.is_set():
+                if not opened.wait(self._heartbeat_seconds):
+                    yield None
+                elif (outgoing := next(opened, None)) is None:
+                    return
+                else:
+                    yield store_one(outgoing, store)
 
+    def _responses(
+        self,
+        service: str,
+        ended: Generator[Ended | None, None, None],
+        stop: Event,
+        progress: Progress,
+        cancelled: IsCancelled,
+    ) -> Iterator[Response]:
+        """Pending responses while instances end, and the last one.
 
-def _responses(
-    service: str,
-    ended: Generator[SubOperation | None, None, None],
-    progress: Progress,
-    cancelled: IsCancelled,
-) -> Iterator[Response]:
-    """A pending response for each sub-operation that ended, and for each None; then the last one.
-
-    After a cancel the sub-operation that runs is waited for, and no other begins.
-    """
-    started = time.monotonic()
-    last = progress.final
-    with closing(ended):
-        for sub in ended:
-            if sub is not None:
-                progress.count(sub)
-            stop = cancelled()
-            if not stop:
-                yield progress.pending()
-            if sub is not None and (stop or cancelled()):
-                last = progress.cancelled
-                break
-    _log.info(
-        "retrieved",
-        service=service,
-        instances=progress.total,
-        remaining=progress.remaining,
-        failed=progress.failed,
-        reasons=dict(progress.reasons),
-        duration_ms=round((time.monotonic() - started) * 1000),
-    )
-    yield last()
+        After a cancel the sub-operations that run are waited for and counted, and no other begins.
+        """
+        started = time.monotonic()
+        pace = Pace(self._pending_seconds)
+        with closing(ended):
+            for one in ended:
+                if one is not None:
+                    progress.count(one)
+                if cancelled():
+                    stop.set()
+                elif one is None or pace.is_due():
+                    yield progress.pending()
+        _log.info(
+            "retrieved",
+            service=service,
+            instances=progress.total,
+            remaining=progress.remaining,
+            failed=progress.failed,
+            reasons=dict(progress.reasons),
+            duration_ms=round((time.monotonic() - started) * 1000),
+        )
+        yield progress.cancelled() if stop.is_set() else progress.final()

@@ -1,39 +1,26 @@
-"""Waiting for something slow without falling silent."""
+"""How often a retrieval tells of its progress."""
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+import time
+from collections.abc import Callable
 
-T = TypeVar("T")
-
-HEARTBEAT_SECONDS = 4.0
-"""A viewer wants a pending response every 5 s."""
+PENDING_SECONDS = 0.1
+"""A viewer shows progress; a response for each of a thousand small images a second would slow them."""
 
 
-def paced(
-    steps: Generator[T, None, None], seconds: float = HEARTBEAT_SECONDS
-) -> Generator[T | None, None, None]:
-    """What `steps` gives, none of it None, and None whenever the next takes longer than `seconds`.
+class Pace:
+    """Something that is due at first, and then again when `seconds` have passed since it was last due."""
 
-    The steps are taken in one thread of their own; closing waits for the one that has begun.
-    """
-    context = contextvars.copy_context()
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._last = float("-inf")
 
-    def step() -> T | None:
-        return next(steps, None)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="sub-operation") as thread:
-        try:
-            while True:
-                future = thread.submit(context.run, step)
-                while not wait([future], timeout=seconds).done:
-                    yield None
-                item = future.result()
-                if item is None:
-                    return
-                yield item
-        finally:
-            thread.submit(context.run, steps.close).result()
+    def is_due(self) -> bool:
+        """Whether it is; the time then begins anew."""
+        now = self._monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum
 
 from services.common.dimse.handlers import Response
 from services.common.dimse.status import (
@@ -15,29 +14,10 @@ from services.common.dimse.status import (
     SUCCESS,
 )
 from services.common.part10 import encode_elements
+from services.common.sending import Ended, Result
 from services.qr.answers import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
 FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
-
-
-class Result(Enum):
-    """How a sub-operation ended."""
-
-    COMPLETED = "completed"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubOperation:
-    """One C-STORE that is over, or that could not even begin.
-
-    `reason` of a failure is a kind of error or the status that was answered, for the log.
-    """
-
-    sop_instance_uid: str
-    result: Result
-    reason: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +41,7 @@ class Progress:
         """How many have not ended."""
         return self.total - self.completed - self.warning - self.failed
 
-    def count(self, ended: SubOperation) -> None:
+    def count(self, ended: Ended) -> None:
         """One more has ended."""
         match ended.result:
             case Result.COMPLETED:
@@ -69,7 +49,7 @@ class Progress:
             case Result.WARNING:
                 self.warning += 1
             case Result.FAILED:
-                self.failed_uids.append(ended.sop_instance_uid)
+                self.failed_uids.append(ended.location.key.sop_instance_uid)
                 self.reasons[ended.reason] += 1
 
     def pending(self) -> Response:

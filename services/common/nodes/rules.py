@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from prometheus_client import Gauge
-
 from services.common import logs
+from services.common.counts import Gauge
 from services.common.errors import Unavailable
 from services.common.model import Node
 from services.common.nodes.document import MalformedNodes, NodeDocument, read_document

@@ -14,6 +14,7 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(
 _UID = re.compile(r"[0-9.]{1,64}")
 _LO = re.compile(r"[^\\\x00-\x1f\x7f]{0,64}")
 _LONGEST_DESCRIPTION = 1000
+_MOST_ASSOCIATIONS = 16
 
 
 class InvalidNode(InvalidQuery):
@@ -42,6 +43,10 @@ def checked_node(node: Node) -> Node:
         (
             "an idle time-out is a positive number of seconds",
             node.idle_timeout_seconds is None or node.idle_timeout_seconds > 0,
+        ),
+        (
+            f"a node is sent to over 1 to {_MOST_ASSOCIATIONS} associations at a time",
+            1 <= node.associations <= _MOST_ASSOCIATIONS,
         ),
         ("a transfer syntax is no UID", all(map(_UID.fullmatch, node.transfer_syntax_uids))),
     ):

@@ -16,9 +16,9 @@ from services.common.dimse.requestor import ProposedContext
 from services.common.errors import InvalidQuery, Unavailable, UnknownNode
 from services.common.model import Location, Node
 from services.common.ports import Buffer, EncodedDataSet
-from services.qr import handlers, pace
+from services.common.sending import Ended, Result, failed
 from services.qr.handlers import RetrievalHandler
-from services.qr.progress import Progress, Result, SubOperation
+from services.qr.progress import Progress
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.scripted_catalog import CT, EXPLICIT, ScriptedCatalog, located
 from tests.unit.common.test_retrieval import MemoryConverter
@@ -108,6 +108,7 @@ def retrieve(
     destination: str = "ARCHIVE",
     cancel_after: int | None = None,
     converter: MemoryConverter | None = None,
+    heartbeat: float = 60.0,
 ) -> list[Response]:
     responses: list[Response] = []
     handler = RetrievalHandler(
@@ -116,6 +117,8 @@ def retrieve(
         converter=converter or MemoryConverter(),
         nodes=Nodes(),
         associate=peer.associate,  # type: ignore[arg-type]
+        pending_seconds=0.0,
+        heartbeat_seconds=heartbeat,
     )
     command = Command(
         command_field=CommandField.C_MOVE_RQ, message_id=77, priority=1, move_destination=destination
@@ -215,11 +218,12 @@ def test_a_cancel_stops_within_one_sub_operation(service: str) -> None:
 
 def test_more_than_65535_instances_are_counted() -> None:
     progress = Progress(total=140_000, transfer_syntax_uid=EXPLICIT)
-    for n in range(70_000):
-        progress.count(SubOperation(sop_instance_uid=f"1.{n}", result=Result.COMPLETED))
-        progress.count(SubOperation(sop_instance_uid=f"2.{n}", result=Result.FAILED))
+    location = located(MemoryStore(), 1)
+    for _ in range(70_000):
+        progress.count(Ended(location=location, result=Result.COMPLETED))
+        progress.count(failed(location, "lost"))
     assert counts(progress.cancelled()) == (0, 70_000, 70_000, 0)
-    assert failed_uids(progress.final()) == [f"2.{n}" for n in range(70_000)]
+    assert failed_uids(progress.final()) == ["1.2.3.1"] * 70_000
 
 
 @both
@@ -248,12 +252,28 @@ def test_a_destination_that_dies_once_is_connected_to_again() -> None:
     assert (last.status, counts(last), peer.associations) == (0x0000, (0, 5, 0, 0), 2)
 
 
-def test_a_destination_that_dies_again_fails_the_rest() -> None:
+def test_an_instance_at_which_the_destination_always_dies_fails_alone() -> None:
     store = MemoryStore()
     peer = Peer(lost_before=lambda uid, association: uid == "1.2.3.2")
     last = retrieve("move", peer, [located(store, n) for n in range(5)], store)[-1]
-    assert (last.status, counts(last), peer.associations) == (0xB000, (0, 2, 3, 0), 2)
-    assert failed_uids(last) == ["1.2.3.2", "1.2.3.3", "1.2.3.4"]
+    assert (last.status, counts(last), peer.associations) == (0xB000, (0, 4, 1, 0), 3)
+    assert failed_uids(last) == ["1.2.3.2"]
+
+
+def test_a_destination_that_dies_at_three_instances_in_a_row_is_given_up() -> None:
+    store = MemoryStore()
+    peer = Peer(lost_before=lambda uid, association: uid != "1.2.3.0")
+    last = retrieve("move", peer, [located(store, n) for n in range(9)], store)[-1]
+    assert (last.status, counts(last), peer.associations) == (0xB000, (0, 1, 8, 0), 6)
+    assert failed_uids(last) == [f"1.2.3.{n}" for n in range(1, 9)]
+
+
+def test_a_destination_that_takes_nothing_at_all_is_given_up() -> None:
+    store = MemoryStore()
+    peer = Peer(lost_before=lambda uid, association: True)
+    last = retrieve("move", peer, [located(store, n) for n in range(5)], store)[-1]
+    assert (last.status, counts(last)) == (0xA702, (0, 0, 5, 0))
+    assert failed_uids(last) == [f"1.2.3.{n}" for n in range(5)]
 
 
 def test_a_destination_that_is_not_there_fails_all() -> None:
@@ -263,21 +283,19 @@ def test_a_destination_that_is_not_there_fails_all() -> None:
     assert (last.status, counts(last), peer.associations) == (0xA702, (0, 0, 3, 0), 1)
 
 
-def test_a_slow_sub_operation_is_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "paced", lambda steps: pace.paced(steps, seconds=0.02))
+def test_a_slow_sub_operation_is_not_silence() -> None:
     release = threading.Event()
     store = MemoryStore()
-    peer = Peer(before_store=lambda: release.wait(5) and None)
+    peer = Peer(before_store=lambda: release.wait(60) and None)
     timer = threading.Timer(0.2, release.set)
     timer.start()
-    responses = retrieve("move", peer, [located(store, n) for n in range(2)], store)
+    responses = retrieve("move", peer, [located(store, n) for n in range(2)], store, heartbeat=0.02)
     timer.join()
-    assert len([response for response in responses if counts(response) == (2, 0, 0, 0)]) >= 3
+    assert len([response for response in responses if counts(response) == (2, 0, 0, 0)]) >= 2
     assert (responses[-1].status, responses[-1].completed) == (0x0000, 2)
 
 
 def test_a_slow_conversion_is_not_silence_in_a_get(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "paced", lambda steps: pace.paced(steps, seconds=0.02))
     store = MemoryStore()
     converter = MemoryConverter()
     convert = converter.convert
@@ -288,8 +306,8 @@ def test_a_slow_conversion_is_not_silence_in_a_get(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(converter, "convert", slowly)
     locations = [located(store, 1, transfer_syntax_uid="1.2.840.10008.1.2")]
-    responses = retrieve("get", Peer(), locations, store, converter=converter)
-    assert len([response for response in responses if counts(response) == (1, 0, 0, 0)]) >= 3
+    responses = retrieve("get", Peer(), locations, store, converter=converter, heartbeat=0.02)
+    assert len([response for response in responses if counts(response) == (1, 0, 0, 0)]) >= 2
     assert responses[-1].completed == 1
 
 
