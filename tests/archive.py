@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-START_SECONDS = 90.0
-_DICOM = re.compile(r"^  DICOM\s+\S+ on \S+:(\d+)$", re.MULTILINE)
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
+START_SECONDS = 240.0
+_DICOM = re.compile(r"^  DICOM\s+.+ on \S+:(\d+)$", re.MULTILINE)
 _WEB = re.compile(r"^  Web\s+(\S+)$", re.MULTILINE)
 
 
@@ -64,7 +66,7 @@ class Archive:
         """Stop it as Ctrl-C does; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=90)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def processes(self, part: str) -> list[int]:
         """The pids of the processes whose command line holds `part`, of this archive alone, oldest first."""
@@ -87,7 +89,7 @@ class Archive:
             self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()}
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, answer.read(), dict(answer.headers)
         except HTTPError as error:
             with error:
@@ -99,7 +101,7 @@ class Archive:
         assert status in (200, 204), (status, body[:500])
         return json.loads(body) if body else None
 
-    def wait_for_instances(self, count: int, *, seconds: float = 60.0) -> None:
+    def wait_for_instances(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Until the catalog holds so many instances."""
         wait_until(
             lambda: self.instances() >= count, seconds, lambda: f"{self.instances()} of {count} indexed"
@@ -112,17 +114,6 @@ class Archive:
         except (URLError, ConnectionError, AssertionError):
             return 0
         return sum(study["00201208"]["Value"][0] for study in studies)
-
-
-def wait_until(
-    condition: Callable[[], bool], seconds: float = 30.0, explain: Callable[[], str] = lambda: "it never came"
-) -> None:
-    """Wait for something that has to happen; fails the test where it does not."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            pytest.fail(explain())
-        time.sleep(0.1)
 
 
 def start_archive(folder: Path, **settings: str) -> Archive:
@@ -155,7 +146,7 @@ def end(archive: Archive) -> None:
     if archive.process.poll() is None:
         archive.process.send_signal(signal.SIGTERM)
         try:
-            archive.process.wait(timeout=60)
+            archive.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             archive.process.kill()
             archive.process.wait()

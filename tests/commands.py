@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tests.archive import Archive
 
-_SECONDS = 90
+_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

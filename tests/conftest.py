@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import tools
+
+# Services are started hundreds of times: their modules are compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = [
     name for name in ("tests.servers", "tests.servers_s3", "tests.archive") if importlib.util.find_spec(name)
@@ -39,8 +45,20 @@ def corpus_files(corpus: Path) -> list[Path]:
     return sorted(p for p in corpus.rglob("*") if p.is_file() and p.name != "MANIFEST.tsv")
 
 
+_LONG_FIRST = ("faults", "integration", "conformance", "e2e", "contract", "unit")
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return _LONG_FIRST.index(folder) if folder in _LONG_FIRST else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what walks the corpus, so that `make unit` can do without it."""
+    """Begin with the files that take long, so that no process is left alone with one at the end.
+
+    And mark what walks the corpus, so that `make unit` can do without it.
+    """
+    items.sort(key=_turn)
     for item in items:
         if {"corpus", "corpus_files"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("corpus")

@@ -10,7 +10,8 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = "/dicom-web"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -67,7 +68,7 @@ def ask(
 ) -> Answer:
     """One request; header names with underscores for hyphens."""
     where = urlsplit(archive.url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=100)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE_SECONDS)
     try:
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
@@ -101,7 +102,7 @@ def instance_path(data_set: Any) -> str:
     )
 
 
-def wait_for(archive: Archive, paths: Sequence[str], seconds: float = 60.0) -> None:
+def wait_for_instances(archive: Archive, paths: Sequence[str], seconds: float = PATIENCE_SECONDS) -> None:
     """Until every instance can be asked for."""
     wait_until(
         lambda: all(ask(archive, f"{path}/metadata", "HEAD").status == 200 for path in paths),

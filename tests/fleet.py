@@ -15,12 +15,14 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from services.common.settings import PostgresSettings, RedisSettings, S3Settings
-from tests.archive import wait_until
 from tests.servers import connect
 from tests.servers_s3 import free_port
+from tests.waiting import wait_until
 
-START_SECONDS = 60.0
-GRACE_SECONDS = 40.0
+START_SECONDS = 240.0
+GRACE_SECONDS = 120.0
+DRAIN_SECONDS = 240
+"""How long a pod that is told to end serves peers that go on; tests that want it shorter say so."""
 
 
 class Pod:
@@ -47,7 +49,7 @@ class Pod:
     def probe(self, path: str) -> tuple[int, str]:
         """What a probe is answered: status and body; 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             with error:
@@ -114,6 +116,7 @@ class Fleet:
             "GANTRY_POSTGRES__USER": postgres.user,
             "GANTRY_POSTGRES__DATABASE": postgres.database,
             "GANTRY_REDIS__URL": redis.url.get_secret_value(),
+            "GANTRY_DICOM__DRAIN_SECONDS": str(DRAIN_SECONDS),
             "GANTRY_INDEX__PROCESSES": "1",
             "GANTRY_TRANSCODE__PROCESSES": "1",
             "GANTRY_SWEEP__INTERVAL": "1",
@@ -134,7 +137,7 @@ class Fleet:
         """Run ``gantry`` with these arguments to its end; what it said."""
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=120, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=GRACE_SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -146,8 +149,9 @@ class Fleet:
         return self.pods[-1]
 
     def instances(self, api: Pod) -> int:
-        """How many instances the catalog shows through `api`."""
-        studies = api.json("/dicom-web/studies") or []
+        """How many instances the catalog shows through `api`; 0 while it does not answer."""
+        status, body = api.probe("/dicom-web/studies")
+        studies = json.loads(body) if status == 200 else []
         return sum(study["00201208"]["Value"][0] for study in studies)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:

@@ -7,20 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.settings import RedisSettings
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
-    """Return as soon as the condition holds, and fail when it has not within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about in {seconds} s"
-        time.sleep(0.02)
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Worker:
@@ -28,7 +20,7 @@ class Worker:
 
     def __init__(self, settings: RedisSettings, folder: Path, **order: object) -> None:
         self.folder = folder
-        limits = {"hard_limit": 5, "visibility": 10} | dict(order.pop("limits", {}))  # type: ignore[call-overload]
+        limits = {"hard_limit": 60, "visibility": 90} | dict(order.pop("limits", {}))  # type: ignore[call-overload]
         order |= {"url": settings.url.get_secret_value(), "folder": str(folder), "limits": limits}
         with (folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -52,7 +44,7 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout: float = 20.0) -> int:
+    def stop(self, timeout: float = PATIENCE_SECONDS) -> int:
         """End it as a supervisor would; gives its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, Association
 from pynetdicom.sop_class import CTImageStorage
 
-_PATIENCE_SECONDS = 60.0
+from tests.waiting import PATIENCE_SECONDS
+
+_PATIENCE_SECONDS = 240.0
 
 
 def made_study(count: int, *, rows: int = 32, patient_id: str = "TEST") -> list[Dataset]:
@@ -86,7 +89,7 @@ class Modality:
     def _associate(self) -> Association | None:
         ae = AE(ae_title=self.calling_aet)
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        ae.dimse_timeout = ae.network_timeout = ae.acse_timeout = 20
+        ae.dimse_timeout = ae.network_timeout = ae.acse_timeout = 60
         association = ae.associate("127.0.0.1", self.port, ae_title=self.called_aet)
         if association.is_established:
             return association
@@ -107,6 +110,33 @@ def park(association: Association) -> Association:
     pynetdicom's reactor takes the response for a request of the peer where it is between two looks at its
     checkpoint as the operation begins: the operation then ends without an answer.
     """
-    association._reactor_checkpoint.clear()
-    time.sleep(0.005)
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    while association.is_alive() and not checkpoint._cond._waiters:  # type: ignore[attr-defined]
+        time.sleep(0.001)
     return association
+
+
+class Delay:
+    """Holds senders up after their first image, busy with C-ECHO, until it is over."""
+
+    def __init__(self, senders: int) -> None:
+        self.began = threading.Barrier(senders + 1)
+        """Passed when each sender has sent its first image."""
+        self.over = threading.Event()
+
+    def hold(self, association: Association) -> None:
+        """Of one sender."""
+        self.began.wait(PATIENCE_SECONDS)
+        while not self.over.wait(0.1):
+            assert park(association).send_c_echo().Status == 0x0000
+
+
+def send(association: Association, images: Sequence[Dataset], delay: Delay | None = None) -> None:
+    """Store all of them and release."""
+    for index, image in enumerate(images):
+        if delay and index == 1:
+            delay.hold(association)
+        assert park(association).send_c_store(image).Status == 0x0000
+    association.release()
+    assert association.is_released

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.common.settings import S3Settings
+from tests.waiting import PATIENCE_SECONDS
 
 _USER = "gantry-test"
 _PASSWORD = "gantry-test-secret"
@@ -56,7 +57,7 @@ class MinioServer:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._is_live():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -82,7 +83,7 @@ class MinioServer:
 
     def _is_live(self) -> bool:
         try:
-            with urlopen(f"{self.endpoint}/minio/health/cluster", timeout=1) as answer:
+            with urlopen(f"{self.endpoint}/minio/health/cluster", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
@@ -135,3 +136,9 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_open(port: int) -> bool:
+    """Whether anybody listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -15,6 +15,7 @@ _HINTS = {
     "chromium": "apt-get install chromium",
     "dciodvfy": "apt-get install dicom3tools",
     "gdcmconv": "apt-get install libgdcm-tools",
+    "mount": "run the tests as root, in a container with CAP_SYS_ADMIN",
     "corpus": "set GANTRY_TEST_CORPUS to a folder of DICOM files with a MANIFEST.tsv",
     "viewer": "make viewer (needs npm)",
 }

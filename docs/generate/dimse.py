@@ -72,7 +72,11 @@ def associations() -> str:
             ("Presentation contexts proposed", f"at most {MAXIMUM_CONTEXTS}"),
             ("Longest association request", f"{MAXIMUM_ASSOCIATE_BYTES} bytes"),
             ("Longest identifier of a request", f"{MAXIMUM_IDENTIFIER_BYTES} bytes"),
-            ("Asynchronous operations window", "not negotiated: one operation at a time"),
+            (
+                "Asynchronous operations window",
+                f"as proposed, at most {defaults.operations_window} operations (setting), performed: 1; "
+                "one operation at a time where Query/Retrieve is accepted, or none proposed",
+            ),
             ("Time to associate (ARTIM)", f"{defaults.artim_timeout_seconds:g} s (setting)"),
             ("Silence within a message", f"{defaults.network_timeout_seconds:g} s (setting)"),
             ("Silence between messages", f"{defaults.idle_timeout_seconds:g} s (setting, also per node)"),

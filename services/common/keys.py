@@ -167,5 +167,10 @@ def held_bytes_key(entry_id: str) -> str:
     return f"{Area.QUARANTINE}/{entry_id}.bin"
 
 
+def held_digest_key(digest: str) -> str:
+    """Where the quarantine notes which entry holds the bytes with that SHA-256; behind every entry's key."""
+    return f"{Area.QUARANTINE}/known/{digest}"
+
+
 def _time_of(ordinal: uuid.UUID) -> datetime:
     return _EPOCH + (ordinal.int >> 80) * _MILLISECOND

@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from services.common.log_repeats import Repeats
 from services.common.settings import LogSettings
 
 
@@ -37,6 +38,7 @@ def configure(settings: LogSettings, service: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level)

@@ -150,7 +150,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendition:
-    """Something derived from the original whose data set has `source_digest`.
+    """Something derived from the original whose data set has `source_digest`, in that transfer syntax.
 
     For `RenditionKind.JPEG2000` the blob begins with a Part 10 file of `file_length` bytes, whose data
     set begins at `data_set_offset`; what follows it belongs to the recipe.  For a thumbnail the whole
@@ -160,6 +160,7 @@ class Rendition:
 
     sop_instance_uid: str
     source_digest: str
+    source_transfer_syntax_uid: str
     kind: RenditionKind
     transfer_syntax_uid: str = ""
     blob: BlobRef | None = None
@@ -214,6 +215,8 @@ class Node:
     idle_timeout_seconds: int | None = None
     transfer_syntax_uids: tuple[str, ...] = ()
     """What it is offered for storage, best first; empty: whatever an instance is stored in, and more."""
+    associations: int = 1
+    """Over how many associations at a time it is sent to; several do not keep the order of instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +225,7 @@ class QuarantineEntry:
 
     `kind` is ``instance`` (bytes that could not be stored; `payload` is JSON of the `Source` and of what
     the sender said about it) or the name of the task that gave up (`payload` is its event's JSON).
+    `digest` is the SHA-256 of the data set as received, of the whole file where none could be told in it.
     """
 
     entry_id: str
@@ -231,6 +235,7 @@ class QuarantineEntry:
     held_at: datetime
     tag: int | None = None
     blob: BlobRef | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,16 +46,29 @@ class BlobWriter(Protocol):
     def write(self, data: Buffer) -> None:
         """Append `data`, which the caller may reuse as soon as this returns."""
 
-    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+    def commit(
+        self, metadata: Mapping[str, str], *, key: str | None = None, sha256: str | None = None
+    ) -> BlobRef:
         """Make the blob durable and visible, with `metadata` beside it: short ASCII, its names
         lower case and hyphens, its values not empty.
 
         `key`, where given, names it instead of the key it was begun for: what was refused at its end
-        goes elsewhere.
+        goes elsewhere.  `sha256` of all its bytes, in hex, saves an adapter that needs it the reading.
         """
 
     def abort(self) -> None:
         """Forget the blob and leave nothing behind; harmless after `commit` or a second time."""
+
+
+class BlobReader(Protocol):
+    """Bytes by reference: all that is needed to give instances out."""
+
+    def open(self, ref: BlobRef) -> io.RawIOBase:
+        """Read exactly the bytes of `ref`, in order; a stream to be closed.
+
+        Raises:
+            BlobMissing: the object is not there, or is shorter than `ref` says.
+        """
 
 
 class BlobStore(Protocol):
@@ -205,6 +218,9 @@ class Quarantine(Protocol):
         Raises:
             NotFound: there is none of that id.
         """
+
+    def holding(self, digest: str) -> QuarantineEntry | None:
+        """The entry held last for bytes of that digest, if there is one."""
 
     def release(self, entry_id: str) -> None:
         """Forget the entry and its blob, after what it holds has been taken in."""

@@ -13,9 +13,8 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 
-from prometheus_client import Counter, Gauge
-
 from services.common import logs
+from services.common.counts import Counter, Gauge
 from services.common.errors import Unavailable
 from services.common.events import InstancesStored
 from services.common.model import StoredInstance

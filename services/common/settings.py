@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,6 +18,30 @@ def default_data_dir() -> Path:
     return Path(base).expanduser() / "gantry"
 
 
+class DicomTlsSettings(BaseModel):
+    """The DIMSE listener's second port, which speaks TLS alone; there is none without a certificate.
+
+    `certificate` holds the chain in PEM, and the key too where `key` names no file.  `client_ca` is whom
+    the certificates of clients have to come from.
+    """
+
+    port: int = Field(default=2762, ge=0, le=65535)
+    host: str | None = None
+    """Where it listens; where the port without TLS does, unless given."""
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    client_certificates: Literal["none", "optional", "required"] = "none"
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> DicomTlsSettings:
+        if self.client_certificates != "none" and self.client_ca is None:
+            raise ValueError("client certificates need client_ca, whom they have to come from")
+        if self.certificate is None and (self.key, self.client_ca) != (None, None):
+            raise ValueError("a key and client_ca are for nothing without a certificate")
+        return self
+
+
 class DicomSettings(BaseModel):
     """The DIMSE listener."""
 
@@ -27,6 +51,8 @@ class DicomSettings(BaseModel):
     processes: int = Field(default=2, ge=1, le=64)
     maximum_associations: int = Field(default=300, ge=1)
     maximum_pdu_length: int = Field(default=131072, ge=0)
+    buffer_bytes: int = Field(default=128 * 2**20, ge=128 * 1024)
+    """What each process holds of received bytes at most; beyond it a peer is read later, not refused."""
     check_called_aet: bool = False
     accept_unknown_callers: bool = True
     accept_unknown_sop_classes: bool = True
@@ -36,6 +62,9 @@ class DicomSettings(BaseModel):
     drain_seconds: float = 20.0
     """After SIGTERM, how long a peer that goes on sending is served before it is aborted between messages."""
     proxy_protocol: bool = False
+    operations_window: int = Field(default=16, ge=1, le=1000)
+    """So many requests at once are offered to a peer that proposes an asynchronous operations window."""
+    tls: DicomTlsSettings = DicomTlsSettings()
 
 
 class HttpSettings(BaseModel):
@@ -46,6 +75,9 @@ class HttpSettings(BaseModel):
     bearer_token: SecretStr | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    head_timeout_seconds: float = Field(default=20.0, gt=0)
+    network_timeout_seconds: float = Field(default=60.0, gt=0)
+    maximum_connections: int = Field(default=512, ge=1)
     viewer_dir: Path | None = None
 
 
@@ -58,9 +90,10 @@ class PostgresSettings(BaseModel):
     user: str = "gantry"
     password: SecretStr | None = None
     pool_size: int = Field(default=4, ge=1)
-    pool_timeout_seconds: float = 30.0
-    connect_timeout_seconds: int = 5
-    statement_timeout_seconds: int = Field(default=60, ge=1)
+    pool_timeout_seconds: float = 20.0
+    connect_timeout_seconds: float = Field(default=5.0, gt=0)
+    statement_timeout_seconds: int = Field(default=20, ge=1)
+    """The server ends a statement after that long; one that is silent 2 s longer is given up."""
 
 
 class RedisSettings(BaseModel):
@@ -90,6 +123,9 @@ class StoreSettings(BaseModel):
     quarantine_limit_bytes: int = Field(default=256 * 2**20, ge=0)
     """The bytes of a refused instance are kept up to this size."""
     clock_skew_seconds: float = 300.0
+    reserve_bytes: int = Field(default=512 * 2**20, ge=0)
+    """A folder store takes no images while less of its disk is free: the catalog, the queue and the logs need
+    to write, too."""
 
 
 class HealthSettings(BaseModel):

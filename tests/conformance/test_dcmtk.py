@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
 from tests.senders import made_study, written
-from tests.servers_s3 import free_port
+from tests.servers_s3 import free_port, is_open
+from tests.waiting import wait_until
 
 COUNT = 12
 ENVIRONMENT = os.environ | {"TCP_NODELAY": "1"}
@@ -100,7 +100,7 @@ def test_find_at_every_level(archive: Archive, tool: Tool, study: list[Dataset])
 def test_find_at_a_wrong_level_is_refused(archive: Archive, tool: Tool) -> None:
     said = subprocess.run(
         [tool("findscu"), "-S", "-d", *archive.peer, "-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert re.search(
         r"0xa900|IdentifierDoesNotMatch|Identifier does not match", said.stdout + said.stderr, re.I
@@ -137,7 +137,7 @@ def receiver(tool: Tool, folder: Path, *options: str) -> Iterator[int]:
         [str(tool("storescp")), "-od", str(folder), "-aet", "DEST", *options, str(port)], env=ENVIRONMENT
     )
     try:
-        time.sleep(0.5)
+        wait_until(lambda: is_open(port))
         yield port
     finally:
         process.terminate()
@@ -148,7 +148,7 @@ def gantry(archive: Archive, *arguments: str) -> str:
     """What an operator's command says."""
     done = subprocess.run(
         [sys.executable, "-m", "services.cli", *arguments],
-        env=archive.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=archive.environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -193,6 +193,6 @@ def test_move_to_an_unknown_destination_is_answered_a801(
     done = subprocess.run(
         [tool("movescu"), "-S", "-d", *archive.peer, "-aem", "NOBODY", "-k", "QueryRetrieveLevel=STUDY",
          "-k", f"StudyInstanceUID={study[0].StudyInstanceUID}"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert re.search(r"0xa801", done.stdout + done.stderr, re.I)

@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from services.common.part10 import read_file_meta
-from tests.archive import Archive, wait_until
-from tests.dicomweb import Answer, ask, instance_path, stow, wait_for
+from tests.archive import Archive
+from tests.dicomweb import Answer, ask, instance_path, stow, wait_for_instances
 from tests.senders import made_study, written
+from tests.waiting import wait_until
 
 AT_A_TIME = 10
 
@@ -27,7 +28,7 @@ def images(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[D
     made[-1].compress(RLELossless)
     paths = written(made, tmp_path_factory.mktemp("wado-uri"))
     assert stow(archive, [path.read_bytes() for path in paths]).status == 200
-    wait_for(archive, [instance_path(image) for image in made])
+    wait_for_instances(archive, [instance_path(image) for image in made])
     for image, path in zip(made, paths, strict=True):
         image.filename = str(path)
     return made

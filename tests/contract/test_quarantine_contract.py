@@ -36,7 +36,7 @@ def quarantine(request: pytest.FixtureRequest, tmp_path: Path) -> Quarantine:
             return StoreQuarantine(s3)
 
 
-def entry(number: int = 0, blob: BlobRef | None = None) -> QuarantineEntry:
+def entry(number: int = 0, blob: BlobRef | None = None, digest: str = "") -> QuarantineEntry:
     when = WHEN + timedelta(minutes=number)
     return QuarantineEntry(
         entry_id=new_entry_id(when),
@@ -46,6 +46,7 @@ def entry(number: int = 0, blob: BlobRef | None = None) -> QuarantineEntry:
         held_at=when,
         tag=0x0020000D,
         blob=blob,
+        digest=digest,
     )
 
 
@@ -77,6 +78,20 @@ def test_a_released_entry_has_gone(quarantine: Quarantine) -> None:
         quarantine.get(held[0].entry_id)
 
 
+def test_what_holds_certain_bytes_is_found_by_their_digest(quarantine: Quarantine) -> None:
+    one, other, later = entry(0, digest="ab" * 32), entry(1, digest="cd" * 32), entry(2, digest="ab" * 32)
+    assert quarantine.holding("ab" * 32) is None
+    for held in (one, other):
+        quarantine.hold(held)
+    assert (quarantine.holding("ab" * 32), quarantine.holding("cd" * 32)) == (one, other)
+    quarantine.hold(later)
+    quarantine.release(one.entry_id)
+    assert quarantine.holding("ab" * 32) == later
+    assert list(quarantine.entries()) == [other, later]
+    quarantine.release(later.entry_id)
+    assert quarantine.holding("ab" * 32) is None
+
+
 @pytest.mark.parametrize("name", ["", "../config/nodes", "0" * 32, "x"])
 def test_an_unknown_name_is_not_found(quarantine: Quarantine, name: str) -> None:
     with pytest.raises(NotFound):
@@ -100,6 +115,16 @@ def test_bytes_that_lie_beside_an_entry_are_no_entry_and_go_with_it() -> None:
     quarantine = StoreQuarantine(store)
     assert list(quarantine.entries()) == [held]
     assert set(store.objects) == {entry_key(held.entry_id), held_bytes_key(held.entry_id)}
+    quarantine.release(held.entry_id)
+    assert not store.objects
+
+
+def test_a_released_entry_leaves_no_note_of_its_digest() -> None:
+    store = MemoryStore()
+    quarantine = StoreQuarantine(store)
+    held = entry(digest="ab" * 32)
+    quarantine.hold(held)
+    assert len(store.objects) == 2
     quarantine.release(held.entry_id)
     assert not store.objects
 

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from services.common.dimse.acceptor import (
     Acceptance,
@@ -26,6 +27,7 @@ from services.common.dimse.slots import AssociationSlots
 from services.common.errors import UnknownNode
 from services.common.ports import NodeRules
 from services.common.settings import DicomSettings
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -176,7 +178,7 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A bare connection to it."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -201,13 +203,14 @@ def listening(
     )
     sock = bind("127.0.0.1", 0)
     context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(acceptor.serve, sock), daemon=True)
+    serve = partial(acceptor.serve, sock) if ssl_context is None else partial(acceptor.serve, secure=[sock])
+    thread = threading.Thread(target=context.run, args=(serve,), daemon=True)
     running = Running(sock.getsockname()[1], acceptor, slots, thread)
     thread.start()
     try:
         yield running
     finally:
         acceptor.drain()
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "the listener did not end"
     assert slots.taken == 0, "an association kept its slot"

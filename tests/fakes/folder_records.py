@@ -66,5 +66,8 @@ class FolderQuarantine:
         content = json.loads(path.read_text())
         return QuarantineEntry(**content | {"held_at": datetime.fromisoformat(content["held_at"])})
 
+    def holding(self, digest: str) -> QuarantineEntry | None:
+        return next((entry for entry in self.entries(limit=-1) if entry.digest == digest), None)
+
     def release(self, entry_id: str) -> None:
         (self._folder / f"held-{entry_id}.json").unlink(missing_ok=True)

@@ -29,6 +29,12 @@ class MemoryQuarantine:
             raise NotFound(f"there is no entry {entry_id}")
         return self.held[entry_id]
 
+    def holding(self, digest: str) -> QuarantineEntry | None:
+        self._up()
+        return next(
+            (self.held[i] for i in sorted(self.held, reverse=True) if self.held[i].digest == digest), None
+        )
+
     def release(self, entry_id: str) -> None:
         self._up()
         self.held.pop(entry_id, None)

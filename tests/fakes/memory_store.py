@@ -73,7 +73,9 @@ class MemoryWriter:
         self._store._up()
         self._content += data
 
-    def commit(self, metadata: Mapping[str, str], *, key: str | None = None) -> BlobRef:
+    def commit(
+        self, metadata: Mapping[str, str], *, key: str | None = None, sha256: str | None = None
+    ) -> BlobRef:
         self._store._up()
         key = checked(key or self._key)
         self._store.objects[key] = (bytes(self._content), dict(metadata))

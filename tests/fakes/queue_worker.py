@@ -2,7 +2,9 @@
 
 The name of a file in the folder is an order for the instance of that number: ``kill-3`` ends the child that
 runs it, ``hang-3`` never returns, ``die-after-3`` ends the child after its work is noted and, the first time
-only, before it publishes; ``slow`` holds what each file in the folder says, in seconds.
+only, before it publishes.  Each task takes the seconds that the file ``slow`` says, and as long as there is
+a file ``held``.  Noted in files of these names are the instances whose tasks were ``begun`` and ``done``, and
+that the worker is ``stopping``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from celery import signals
 
 from services.common import logs
 from services.common.adapters.celery_bus import CeleryBus
@@ -23,6 +29,10 @@ from tests.fakes.folder_records import FolderAttempts, FolderQuarantine, note
 from tests.fakes.made_instances import instances_indexed
 
 
+def _note_stop(folder: Path, **_: object) -> None:
+    note(folder / "stopping", "it was told to")
+
+
 def main() -> int:
     order = json.loads(sys.argv[1])
     folder = Path(order["folder"])
@@ -32,10 +42,12 @@ def main() -> int:
 
     def use_case(event: Event) -> None:
         numbers = [int(i.key.sop_instance_uid.rpartition(".")[2]) for i in event.instances]
-        slow = folder / "slow"
-        note(folder / "begun", f"{time.time()} {os.getpid()}")
-        if slow.exists():
-            time.sleep(float(slow.read_text()))
+        for number in numbers:
+            note(folder / "begun", str(number))
+        while (folder / "held").exists():
+            time.sleep(0.02)
+        with suppress(FileNotFoundError):
+            time.sleep(float((folder / "slow").read_text()))
         for number in numbers:
             if (folder / f"kill-{number}").exists():
                 os._exit(9)
@@ -47,7 +59,7 @@ def main() -> int:
             if (folder / f"die-after-{number}").exists():
                 (folder / f"die-after-{number}").unlink()
                 os._exit(9)
-        if isinstance(event, InstancesStored):
+        if isinstance(event, InstancesStored) and order.get("publishes", True):
             bus.publish(instances_indexed(*numbers))
 
     queue = order.get("queue", "index")
@@ -65,6 +77,8 @@ def main() -> int:
     app.conf.worker_send_task_events = order.get("events", False)
     if order.get("lose_time_limit"):
         app.conf.task_time_limit = None
+    on_stop = partial(_note_stop, folder)
+    signals.worker_shutting_down.connect(on_stop, weak=False)
     return run_worker(app, bus, limits, order.get("processes", 1))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from services.common.dimse import acse, messages
 from services.common.dimse.messages import Command, CommandField
 from services.common.dimse.negotiation import RequestedContext
+from tests.waiting import PATIENCE_SECONDS
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -46,6 +47,15 @@ def associate_rq(
     return acse.encode_request(
         called_aet=called, calling_aet=calling, contexts=contexts, maximum_length=maximum_length
     )
+
+
+def with_window(request: bytes, invoked: int, performed: int = 1) -> bytes:
+    """The request with an asynchronous operations window: its last item is the user information."""
+    item = struct.pack(">BxHHH", 0x53, 4, invoked, performed)
+    at = request.rindex(b"\x50\0", 0, request.rindex(b"\x51\0\0\x04") + 1)
+    length = int.from_bytes(request[at + 2 : at + 4], "big")
+    body = request[6 : at + 2] + (length + len(item)).to_bytes(2, "big") + request[at + 4 :] + item
+    return request[:2] + len(body).to_bytes(4, "big") + body
 
 
 def pdv(context_id: int, data: bytes, *, command: bool, last: bool = True) -> bytes:
@@ -147,7 +157,7 @@ class RawPeer:
 @contextlib.contextmanager
 def raw_peer(port: int) -> Iterator[RawPeer]:
     """Connect by hand to a listener of this machine."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = RawPeer(sock)
         try:

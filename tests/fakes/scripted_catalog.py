@@ -68,6 +68,7 @@ def located(
             Rendition(
                 sop_instance_uid=sop_instance_uid,
                 source_digest=digest,
+                source_transfer_syntax_uid=transfer_syntax_uid,
                 kind=RenditionKind.JPEG2000,
                 transfer_syntax_uid=JPEG2000,
                 blob=_put(store, f"renditions/{number}", _PREAMBLE + jpeg2000 + _RECIPE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from services.api import problems
 from services.api.admin import routes
 from services.api.dependencies import Archive
 from services.api.guard import Guard
+from services.common.catalog.conflicts import Conflict, ConflictKind
 from services.common.catalog.recent import ArrivedStudy
 from services.common.intake import Intake
 from services.common.journal import StoreJournal
@@ -36,6 +37,22 @@ class MemoryArrivals:
         return self.studies[:limit]
 
 
+class MemoryConflicts:
+    """Gives `found`."""
+
+    def __init__(self) -> None:
+        self.found: list[Conflict] = []
+
+    def counts(self) -> Mapping[ConflictKind, int]:
+        return {kind: len(self._of(kind)) for kind in ConflictKind}
+
+    def of_kind(self, kind: ConflictKind, *, after: str = "", limit: int) -> Sequence[Conflict]:
+        return [one for one in self._of(kind) if one.subject > after][:limit]
+
+    def _of(self, kind: ConflictKind) -> list[Conflict]:
+        return [one for one in self.found if one.kind is kind]
+
+
 class WebArchive:
     """Asks the routes of `services.api.admin` behind the guard, without a socket."""
 
@@ -44,6 +61,7 @@ class WebArchive:
         self.quarantine = MemoryQuarantine()
         self.catalog = ScriptedCatalog()
         self.arrivals = MemoryArrivals()
+        self.conflicts = MemoryConflicts()
         settings = CommonSettings.model_validate(
             {"http": {"viewer_dir": viewer_dir or Path("/nowhere"), **http}, "dicom": {"port": 4711}}
         )
@@ -55,6 +73,7 @@ class WebArchive:
             store=self.store,
             catalog=self.catalog,
             arrivals=self.arrivals,
+            conflicts=self.conflicts,
             intake=Intake(self.store, RememberingPublisher(), self.quarantine),
             nodes=nodes,
             registry=NodeRegistry(self.store, StoreJournal(self.store), on_change=nodes.refresh),
@@ -67,7 +86,7 @@ class WebArchive:
         )
         problems.install(app)
         routes.install(app, settings.http)
-        self._guarded = Guard(app, settings.http)
+        self._guarded = problems.PlainErrors(Guard(app, settings.http))
 
     def ask(self, method: str, path: str, *, base: str = "http://127.0.0.1", **what: Any) -> httpx.Response:
         """One request; what `httpx` takes goes with it."""

@@ -19,7 +19,8 @@ from services.common.settings import RedisSettings
 from services.embedded.redis import EmbeddedRedis
 from tests.fakes.folder_records import FolderQuarantine, notes
 from tests.fakes.made_instances import PATIENT_NAME, instances_stored
-from tests.queues import running_worker, wait_for
+from tests.queues import running_worker
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -31,20 +32,22 @@ def bus(fresh_redis: RedisSettings) -> Iterator[CeleryBus]:
 class Monitor:
     """Catches what ``celery events`` would see."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, client: redis_client.Redis) -> None:
+        """Listening once it is there; `client` asks the same Redis."""
         self.seen: list[dict[str, Any]] = []
         self._app = queue_app("index", settings, {})
         self._connection = self._app.connection()
         self._receiver = self._app.events.Receiver(self._connection, handlers={"*": self.seen.append})
         self._thread = threading.Thread(target=self._receiver.capture, kwargs={"wakeup": False}, daemon=True)
         self._thread.start()
+        wait_until(lambda: client.pubsub_numpat() or client.pubsub_channels(), explain="it does not listen")
 
     def kinds(self) -> set[str]:
         return {event["type"] for event in self.seen}
 
     def close(self) -> None:
         self._receiver.should_stop = True
-        self._thread.join(5)
+        self._thread.join(PATIENCE_SECONDS)
         self._connection.close()
         self._app.close()
 
@@ -70,18 +73,21 @@ def test_the_search_for_secrets_finds_them() -> None:
 
 @pytest.mark.parametrize("fate", ["done", "kill", "hang"])
 def test_events_and_logs_show_a_summary_alone(
-    fresh_redis: RedisSettings, bus: CeleryBus, tmp_path: Path, fate: str
+    fresh_redis: RedisSettings, redis_server: EmbeddedRedis, bus: CeleryBus, tmp_path: Path, fate: str
 ) -> None:
     if fate != "done":
         (tmp_path / f"{fate}-1").touch()
     event = instances_stored(1)
-    with closing(Monitor(fresh_redis)) as monitor:
-        limits = {"hard_limit": 1 if fate == "hang" else 10, "visibility": 20}
+    with (
+        closing(redis_client.Redis.from_url(redis_server.client_url)) as client,
+        closing(Monitor(fresh_redis, client)) as monitor,
+    ):
+        limits = {"hard_limit": 1 if fate == "hang" else 60, "visibility": 90}
         order = {"events": True, "log_level": "DEBUG", "limits": limits}
         with running_worker(fresh_redis, tmp_path, **order) as worker:
             bus.publish(event)
-            wait_for(lambda: notes(tmp_path / "done") or FolderQuarantine(tmp_path).entries(), 60)
-            wait_for(lambda: "task-succeeded" in monitor.kinds())
+            wait_until(lambda: notes(tmp_path / "done") or FolderQuarantine(tmp_path).entries())
+            wait_until(lambda: "task-succeeded" in monitor.kinds())
             assert worker.stop() == 0
     shown = json.dumps(monitor.seen, default=repr)
     received = next(seen for seen in monitor.seen if seen["type"] == "task-received")
@@ -116,7 +122,7 @@ def test_a_message_that_no_task_takes_is_not_quoted_in_the_log(
         client.lpush("gantry:index:index", json.dumps(message))
     bus.publish(instances_stored(2))
     with running_worker(fresh_redis, tmp_path, log_level="DEBUG") as worker:
-        wait_for(lambda: "2" in notes(tmp_path / "done"), what="the next message")
+        wait_until(lambda: "2" in notes(tmp_path / "done"))
         assert worker.process.poll() is None
     assert secrets_in(worker.log, to_json(event)) == []
 
@@ -127,7 +133,7 @@ def test_nobody_can_ask_a_worker_for_its_messages(
     (tmp_path / "slow").write_text("2")
     with running_worker(fresh_redis, tmp_path):
         bus.publish(instances_stored(1))
-        wait_for(lambda: notes(tmp_path / "begun"))
+        wait_until(lambda: notes(tmp_path / "begun"))
         with closing(queue_app("index", fresh_redis, {})) as app:
             assert app.control.inspect(timeout=0.5).active() is None
             assert INDEX_TASK not in app.tasks

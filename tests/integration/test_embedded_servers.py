@@ -11,6 +11,7 @@ import redis as redis_client
 from services.common.settings import PostgresSettings, RedisSettings
 from services.embedded.redis import EmbeddedRedis
 from tests.servers import TestPostgres, connect
+from tests.waiting import PATIENCE_SECONDS
 
 
 def _ask(settings: PostgresSettings, question: str) -> tuple[object, ...]:
@@ -73,6 +74,6 @@ def test_kombu_reaches_every_key_space_through_the_settings_url(
         raw = redis_server.client_url.replace("db=0", f"db={number}")
         with closing(redis_client.Redis.from_url(raw)) as client:
             assert client.llen("hello") == 1
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=PATIENCE_SECONDS)
         assert message.payload == {"a": number}
         message.ack()

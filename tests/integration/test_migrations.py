@@ -95,7 +95,7 @@ def test_starters_at_once_take_turns(fresh_postgres: PostgresSettings) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
-    assert applied == [migration.name for migration in migrations()]
+    assert sorted(applied) == [migration.name for migration in migrations()]  # each once, by whichever
 
 
 def test_order_is_by_number_and_what_must_wait_waits(

@@ -305,6 +305,45 @@ def test_a_node_that_dies_in_the_middle_still_gets_everything(archive: QueryArch
     assert {stored.command.sop_instance_uid for stored in receiver.stored} == archive.taken.keys()
 
 
+class DiesAt(MemoryArchive):
+    """A node that aborts the association whenever some instances come."""
+
+    def __init__(self, uids: set[str]) -> None:
+        super().__init__()
+        self.uids = uids
+
+    def begin(self, association: Any, command: Command, context: AcceptedContext) -> Any:
+        if command.sop_instance_uid in self.uids:
+            association.dialogue.lane.abort()
+            raise AssociationLost("it dies", Ending.ABORTED_BY_PEER)
+        return super().begin(association, command, context)
+
+
+def test_instances_at_which_a_node_always_dies_fail_and_the_rest_goes(archive: QueryArchive) -> None:
+    uids = set(list(archive.taken)[1:3])
+    with archive.node("PICKY", receiver=DiesAt(uids)) as receiver:
+        responses = move(archive, "PICKY")
+    last, identifier = responses[-1]
+    assert (
+        last.Status,
+        last.NumberOfCompletedSuboperations,
+        last.NumberOfFailedSuboperations,
+        last.NumberOfWarningSuboperations,
+    ) == (0xB000, len(NAMES) - 2, 2, 0)
+    assert identifier is not None
+    assert set(identifier.FailedSOPInstanceUIDList) == uids
+    assert {stored.command.sop_instance_uid for stored in receiver.stored} == archive.taken.keys() - uids
+
+
+def test_a_node_that_dies_at_everything_is_given_up(archive: QueryArchive) -> None:
+    with archive.node("DEAD", receiver=DiesAt(set(archive.taken))):
+        responses = move(archive, "DEAD")
+    last, identifier = responses[-1]
+    assert (last.Status, last.NumberOfFailedSuboperations) == (0xA702, len(NAMES))
+    assert identifier is not None
+    assert set(identifier.FailedSOPInstanceUIDList) == archive.taken.keys()
+
+
 def test_a_move_to_nobody(archive: QueryArchive) -> None:
     responses = move(archive, "NOBODY")
     assert [status.Status for status, _ in responses] == [0xA801]

@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 from services.common.adapters.files import FolderStore
 from services.common.model import BlobRef
 from services.embedded.postgres import postgres_settings
-from tests.archive import Archive, wait_until
+from tests.archive import Archive
 from tests.commands import gantry
 from tests.senders import Modality, made_study
 from tests.servers import connect
+from tests.waiting import wait_until
 
 
 def ask(archive: Archive, statement: str, *values: str) -> list[tuple[Any, ...]]:

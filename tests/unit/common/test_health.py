@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from services.common.errors import Unavailable
 from services.common.health import HealthServer, HealthUnguarded, serve_health
 from services.common.settings import HealthSettings
+from tests.waiting import wait_until
 
 down: list[str] = []
 
@@ -33,7 +35,7 @@ def server() -> Iterator[HealthServer]:
 
 
 def get(server: HealthServer, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as client:
         client.request(method, path, headers=headers)
         response = client.getresponse()
         return response.status, response.read().decode()
@@ -53,6 +55,24 @@ def test_it_is_ready_while_everything_it_needs_answers(server: HealthServer) -> 
     assert json.loads(body) == {"postgres": "PostgreSQL does not answer", "queue": "ok"}
     down.clear()
     assert get(server, "/readyz")[0] == 200
+
+
+def test_what_never_answers_is_reported_and_asked_only_once(server: HealthServer) -> None:
+    asked: list[str] = []
+    thawed = threading.Event()
+
+    def frozen() -> None:
+        asked.append("frozen")
+        thawed.wait(120)
+
+    server.checks = {"frozen": frozen, "queue": lambda: None}
+    for _ in range(2):
+        status, body = get(server, "/readyz")
+        assert status == 503
+        assert json.loads(body) == {"frozen": "no answer within 3 s", "queue": "ok"}
+    assert asked == ["frozen"]
+    thawed.set()
+    wait_until(lambda: get(server, "/readyz")[0] == 200)
 
 
 def test_metrics_are_in_the_text_format(server: HealthServer) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Generator, Sequence
 
 import pytest
 
 from services.common.errors import NotAcceptable
-from services.common.model import Location
+from services.common.model import BlobRef, Location
 from services.common.ports import Buffer, EncodedDataSet
-from services.common.retrieval import ANY, Outgoing, best_form, open_instances
+from services.common.retrieval import ANY, Outgoing, ReadAhead, best_form, open_instances
+from services.common.retrieval.blocks import BLOCK_BYTES, Blocks
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.scripted_catalog import CT, EXPLICIT, JPEG2000, located
+from tests.waiting import PATIENCE_SECONDS
 
 IMPLICIT = "1.2.840.10008.1.2"
 JPEG2000_ANY = "1.2.840.10008.1.2.4.91"
@@ -203,3 +206,89 @@ def test_foreign_errors_are_not_swallowed() -> None:
     locations = [located(store, number, transfer_syntax_uid=JPEG) for number in range(4)]
     with pytest.raises(ZeroDivisionError):
         given(locations, (EXPLICIT,), store, MemoryConverter(ZeroDivisionError()))
+
+
+def test_instances_are_opened_at_the_same_time() -> None:
+    """So the latency of a distant store is paid once for several."""
+    together = threading.Barrier(4, timeout=PATIENCE_SECONDS / 2)
+
+    class Distant(MemoryStore):
+        def open(self, ref: BlobRef) -> io.RawIOBase:
+            together.wait()
+            return super().open(ref)
+
+    store = Distant()
+    locations = [located(store, number) for number in range(8)]
+    assert given(locations, (EXPLICIT,), store) == [(EXPLICIT, f"data set {n}".encode()) for n in range(8)]
+
+
+def test_without_memory_each_instance_waits_for_its_turn() -> None:
+    opened: list[str] = []
+
+    class Watched(MemoryStore):
+        def open(self, ref: BlobRef) -> io.RawIOBase:
+            opened.append(ref.key)
+            return super().open(ref)
+
+    store = Watched()
+    content = bytes(range(256)) * (5 * BLOCK_BYTES // 256)
+    locations = [located(store, number, content) for number in range(3)]
+    with ReadAhead(
+        locations, lambda sop_class: ANY, store, MemoryConverter(), memory=Blocks(0), reuse=True
+    ) as ahead:
+        for number, outgoing in enumerate(ahead):
+            assert len(opened) == number + 1
+            assert read(outgoing) == content
+
+
+def test_memory_comes_back_whatever_happens() -> None:
+    memory = Blocks(8)
+    store = MemoryStore()
+    locations = [located(store, number, bytes(3 * BLOCK_BYTES)) for number in range(6)]
+    del store.objects["originals/1"]
+    for count in (0, 1, 3, 6):
+        ahead = ReadAhead(locations, lambda _: ANY, store, MemoryConverter(), memory=memory, reuse=True)
+        for _ in range(count):
+            next(next(ahead).chunks, None)
+        ahead.close()
+        assert memory.reserve(8)
+        memory.release(8)
+
+
+def test_a_conversion_that_cannot_be_read_to_its_end_waits_for_its_turn() -> None:
+    """It would keep a codec process from those whose turn it is."""
+    store = MemoryStore()
+
+    class Long(MemoryConverter):
+        begun = 0
+
+        def convert(self, location: Location, transfer_syntax_uid: str) -> EncodedDataSet:
+            return EncodedDataSet(length=40 * 2**20, pieces=self._long())
+
+        def _long(self) -> Generator[Buffer, None, None]:
+            self.begun += 1
+            for _ in range(40):
+                yield bytes(2**20)
+
+    converter = Long()
+    locations = [located(store, number, transfer_syntax_uid=JPEG) for number in range(3)]
+    with ReadAhead(locations, lambda sop_class: (EXPLICIT,), store, converter) as ahead:
+        for number, outgoing in enumerate(ahead):
+            assert converter.begun == number + 1
+            assert sum(map(len, outgoing.chunks)) == outgoing.length
+
+
+@pytest.mark.parametrize("memory", [Blocks(0), Blocks(64)])
+def test_a_conversion_that_breaks_behind_its_header_is_told_before_it_is_begun(memory: Blocks) -> None:
+    class Breaking(MemoryConverter):
+        def convert(self, location: Location, transfer_syntax_uid: str) -> EncodedDataSet:
+            return EncodedDataSet(length=2**24, pieces=self._breaking())
+
+        def _breaking(self) -> Generator[Buffer, None, None]:
+            yield b"header"
+            raise NotAcceptable("broken")
+
+    store = MemoryStore()
+    locations = [located(store, number, transfer_syntax_uid=JPEG) for number in range(3)]
+    with ReadAhead(locations, lambda _: (EXPLICIT,), store, Breaking(), memory=memory) as ahead:
+        assert [type(outgoing.error) for outgoing in ahead] == [NotAcceptable] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import time
 from collections.abc import Callable
 
@@ -10,8 +12,9 @@ import structlog
 
 from services.common.errors import BlobMissing, InvalidInstance, Unavailable
 from services.common.events import INDEX_TASK, Event, from_json, to_json
+from services.common.health import metrics
 from services.common.keys import is_entry_id, received_at
-from services.common.workers import Patience, Runner, held_entry_id
+from services.common.workers import OUTCOMES, Patience, Runner, held_entry_id
 from tests.fakes.made_instances import PATIENT_NAME, instances_indexed, instances_stored
 from tests.fakes.memory_attempts import MemoryAttempts
 from tests.fakes.memory_bus import MemoryBus
@@ -70,6 +73,20 @@ def test_an_outage_of_any_length_loses_and_quarantines_nothing() -> None:
     assert bench.until_done(ONE) == 13
     assert bench.quarantine.held == {}
     assert bench.attempts.open == {}
+
+
+def test_a_full_disk_is_an_outage_and_counts_as_no_attempt() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    bench = Bench(raising(full, full, full, full, full, None))
+    assert bench.until_done(ONE) == 6
+    assert not bench.quarantine.entries()
+    assert bench.attempts.begin(INDEX_TASK, hashlib.sha256(ONE.encode()).hexdigest()) == 1
+
+
+def test_a_broken_file_is_no_full_disk() -> None:
+    bench = Bench(raising(OSError("broken data stream")))
+    assert bench.until_done(ONE) == 3
+    assert len(bench.quarantine.entries()) == 1
 
 
 def test_an_outage_that_hits_the_attempts_too_is_not_counted_once_it_ends() -> None:
@@ -215,3 +232,17 @@ def test_logs_hold_no_text_of_an_unknown_error() -> None:
     assert [line["event"] for line in lines] == ["task_failed"] * 3 + ["task_quarantined"]
     assert PATIENT_NAME not in repr(lines)
     assert lines[0]["error"] == "ValueError" and "test_workers" in lines[0]["place"]
+
+
+def test_every_outcome_is_counted_from_the_start_as_zero() -> None:
+    Runner(
+        task="gantry.never_run",
+        use_case=raising(None),
+        attempts=MemoryAttempts(),
+        quarantine=MemoryQuarantine(),
+        bus=MemoryBus(),
+    )
+    told = metrics().decode()
+    for outcome in OUTCOMES:
+        labels = f'outcome="{outcome}",task="gantry.never_run"'
+        assert f"gantry_task_duration_seconds_count{{{labels}}} 0.0" in told

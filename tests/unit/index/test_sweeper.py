@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_sweeping import MemorySweeping
 from tests.fakes.publisher import RememberingPublisher
 from tests.fakes.small_dicom import small_file
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SOURCE = Source(route=Route.DIMSE, calling_aet="CT1", called_aet="GANTRY")
 RECENT = "originals.recent"
@@ -42,6 +44,7 @@ class Bench:
         self.quarantine = MemoryQuarantine()
         self.catalog = MemorySweeping()
         self.publisher = RememberingPublisher()
+        self.clearings: list[float] = []
         self.settings = SweepSettings(**settings)  # type: ignore[arg-type]
         self.sweeper = self.restarted()
 
@@ -54,6 +57,7 @@ class Bench:
             leftovers=self.catalog,
             bus=self.bus,
             quarantine=self.quarantine,
+            clear_uploads=lambda: self.clearings.append(time.monotonic()),
             settings=self.settings,
             put=StoreSettings(longest_put_seconds=3600, clock_skew_seconds=300),
         )
@@ -100,15 +104,24 @@ def test_what_is_young_is_left_alone_and_told_of_later() -> None:
     assert bench.sweep() == [young]
 
 
-def test_what_was_told_of_is_not_told_of_again_before_its_time() -> None:
-    bench = Bench(again_after=0.2)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Stop the clock of what is outstanding; gives what moves it on by so many seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("services.index.outstanding.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return lambda seconds: now.append(now.pop() + seconds)
+
+
+def test_what_was_told_of_is_not_told_of_again_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time = stopped_clock(monkeypatch)
+    bench = Bench(again_after=300)
     key = bench.stored(1, seconds_ago=100)
     assert bench.sweep() == [key]
+    pass_time(299)
     assert bench.sweep() == []
-    time.sleep(0.25)
+    pass_time(2)
     assert bench.sweep() == [key]
     bench.catalog.known.add(key)
-    time.sleep(0.25)
+    pass_time(301)
     assert bench.sweep() == []
 
 
@@ -271,8 +284,9 @@ def serve(bench: Bench, number: int, *, seconds_ago: float) -> str:
     return stored.blob.key
 
 
-def test_what_transcode_never_heard_of_is_told_of_again() -> None:
-    bench = Bench(rendition_after=600, rendition_again_after=0.2)
+def test_what_transcode_never_heard_of_is_told_of_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time = stopped_clock(monkeypatch)
+    bench = Bench(rendition_after=600, rendition_again_after=300)
     lost = serve(bench, 1, seconds_ago=700)
     bench.catalog.rendered.add(serve(bench, 2, seconds_ago=700))
     serve(bench, 3, seconds_ago=500)
@@ -281,7 +295,7 @@ def test_what_transcode_never_heard_of_is_told_of_again() -> None:
     assert bench.told("transcode") == [lost]
     bench.sweep()
     assert bench.told("transcode") == []
-    time.sleep(0.25)
+    pass_time(301)
     bench.sweep()
     assert bench.told("transcode") == [lost]
 
@@ -386,10 +400,19 @@ def test_turns_are_lost_waited_for_and_taken_again() -> None:
     lost = bench.stored(1, seconds_ago=100)
     thread = threading.Thread(target=sweep_in_turn, args=(bench.sweeper, turns.take, stopped, 0.01))
     thread.start()
-    deadline = time.monotonic() + 5
-    while (turns.lengths or turns.left > 0) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not turns.lengths and turns.left <= 0)
     stopped.set()
-    thread.join(5)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert turns.lengths == [] and bench.told("index") == [lost]
+
+
+def test_what_killed_pods_left_of_uploads_is_looked_for_at_once_and_then_now_and_then() -> None:
+    bench = Bench(upload_interval=3600)
+    bench.sweeper.sweep(lambda: True)
+    bench.sweeper.sweep(lambda: True)
+    assert len(bench.clearings) == 1
+    often = Bench(upload_interval=0)
+    for _ in range(3):
+        often.sweeper.sweep(lambda: True)
+    assert len(often.clearings) == 3

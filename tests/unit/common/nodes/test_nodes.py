@@ -216,14 +216,14 @@ def test_one_thread_reads_while_the_others_go_on(scene: Scene, monkeypatch: pyte
 
     def slow(key: str) -> object:
         reading.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return stat(key)
 
     monkeypatch.setattr(scene.store, "stat", slow)
     scene.now = 10.0
     thread = threading.Thread(target=scene.rules.all)
     thread.start()
-    assert reading.wait(10)
+    assert reading.wait(60)
     assert scene.rules.find("HOROS") == HOROS  # not waiting for the reader
     go_on.set()
     thread.join()
@@ -263,6 +263,7 @@ def test_hosts_that_are_none(host: str) -> None:
         ({"port": 0}, "port"), ({"port": 65536}, "port"), ({"port": -1}, "port"),
         ({"default_issuer": "x" * 65}, "issuer"), ({"default_issuer": "a\\b"}, "issuer"),
         ({"description": "x" * 1001}, "description"), ({"description": "a\x1b[0m"}, "description"),
+        ({"associations": 0}, "associations"), ({"associations": 17}, "associations"),
         ({"idle_timeout_seconds": -1}, "idle"), ({"idle_timeout_seconds": 0}, "idle"),
         ({"transfer_syntax_uids": ("1.2.x",)}, "UID"), ({"transfer_syntax_uids": ("",)}, "UID"),
     ],
