@@ -41,7 +41,7 @@ class BlobStat:
 
 
 class BlobWriter(Protocol):
-    """One blob on its way in; nothing of it is visible before `commit` has returned."""
+    """One blob on its way in; nothing of it is visible before `commit`, nor counts before it has returned."""
 
     def write(self, data: Buffer) -> None:
         """Append `data`, which the caller may reuse as soon as this returns."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,54 +40,28 @@ class DurableFolders:
 
 
 class SharedSync:
-    """Makes the names in folders durable, once for all who ask for a folder while another fsync of it runs.
+    """Makes the names in folders durable, in a thread of its own and once for all who wait for a folder.
 
     An fsync serves those who had changed the folder before it began, and nobody else.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forming: dict[Path, _Round] = {}
-        self._turns: dict[Path, threading.Lock] = {}
+        self._forming: dict[Path, Future[None]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="folder-sync")
 
-    def sync(self, folder: Path) -> None:
-        """Return when what this thread has changed in the folder is durable.
-
-        Raises:
-            OSError: it is not.
-        """
+    def begin(self, folder: Path) -> Future[None]:
+        """What this thread has changed in the folder is durable when the result is there, or OSError."""
         with self._lock:
-            joined = self._forming.get(folder)
-            led = joined or self._forming.setdefault(folder, _Round())
-            turn = self._turns.setdefault(folder, threading.Lock())
-        if joined is None:
-            self._lead(folder, led, turn)
-        led.over.wait()
-        if led.error is not None:
-            raise OSError(led.error.errno, led.error.strerror)
+            forming = self._forming.get(folder)
+            if forming is None:
+                forming = self._forming[folder] = self._thread.submit(self._sync, folder)
+        return forming
 
-    def _lead(self, folder: Path, led: _Round, turn: threading.Lock) -> None:
-        with turn:
-            with self._lock:
-                del self._forming[folder]  # who comes from here on has changed the folder too late
-            try:
-                sync_folder(folder)
-                led.error = None
-            except OSError as exc:
-                led.error = exc
-            finally:
-                led.over.set()
+    def _sync(self, folder: Path) -> None:
         with self._lock:
-            if folder not in self._forming:
-                self._turns.pop(folder, None)
-
-
-class _Round:
-    """Those whom one fsync serves."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.error: OSError | None = OSError(errno.EINTR, "the fsync did not come to its end")
+            del self._forming[folder]  # who comes from here on has changed the folder too late
+        sync_folder(folder)
 
 
 def make_root(folder: Path) -> None:

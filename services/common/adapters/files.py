@@ -1,4 +1,11 @@
-"""The object store as a folder: one file per object, durable by fsync and atomic by rename."""
+"""The object store as a folder: one file per object, durable by fsync and atomic by rename.
+
+A new object of a time-ordered key, which nothing else ever has, gets its name first; then file and folder are
+fsync'd at once, which costs a journalling file system one commit instead of two.  The name is there before
+the bytes are durable, so that power loss may leave a name with too few of them, for which nobody was
+told success: the size noted beside the file shows it, and it is no blob.  Any other object may replace one,
+and its bytes are durable before they get the name.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +31,14 @@ from services.common.adapters.durable import (
 )
 from services.common.adapters.folder_metadata import (
     attributes_work,
-    read_metadata,
+    read_notes,
     remove_sidecar,
     set_attributes,
     write_sidecar,
 )
 from services.common.adapters.folder_tree import place, remove_past_span, walk
 from services.common.errors import BlobMissing, Unavailable
-from services.common.keys import Area, checked
+from services.common.keys import Area, checked, is_timed
 from services.common.model import BlobRef
 from services.common.ports import BlobStat, Buffer
 
@@ -108,14 +115,17 @@ class FolderStore:
         """Size and metadata of one object.
 
         Raises:
-            BlobMissing: the object is not there.
+            BlobMissing: the object is not there, or not whole.
         """
         path = place(self._root, key)
         with _missing(key):
             status = path.stat()
             if not S_ISREG(status.st_mode):
                 raise BlobMissing(f"{key} is missing")
-            return _blob_stat(key, status, read_metadata(path))
+            metadata, size = read_notes(path)
+        if size not in (None, status.st_size):
+            raise BlobMissing(f"{key} has {status.st_size} of {size} bytes: its upload never came to its end")
+        return _blob_stat(key, status, metadata)
 
     def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[BlobStat]:
         """At most `limit` objects that begin with `prefix` and are greater than `after`, in key order."""
@@ -131,25 +141,42 @@ class FolderStore:
             sync_folder(path.parent)
             remove_past_span(path.parent)
 
-    def publish(self, temporary: Path, key: str, metadata: Mapping[str, str]) -> None:
+    def publish(self, file: io.FileIO, temporary: Path, key: str, metadata: Mapping[str, str]) -> None:
         """Give a finished file of this store its key, durably; only a `FolderWriter` calls this."""
         path = place(self._root, key)
         self._folders.make(path.parent)
+        publish = self._publish_new if is_timed(key) and self.extended_attributes else self._publish_in_place
         try:
-            self._rename(temporary, path, metadata)
+            publish(file, temporary, path, metadata)
         except FileNotFoundError:  # somebody has removed a folder that was there
             self._folders.forget()
             self._folders.make(path.parent)
-            self._rename(temporary, path, metadata)
-        self._names.sync(path.parent)
+            publish(file, temporary, path, metadata)
 
-    def _rename(self, temporary: Path, path: Path, metadata: Mapping[str, str]) -> None:
+    def _publish_new(self, file: io.FileIO, temporary: Path, path: Path, metadata: Mapping[str, str]) -> None:
+        set_attributes(file.fileno(), metadata, size=os.fstat(file.fileno()).st_size)
+        temporary.rename(path)
+        try:
+            names = self._names.begin(path.parent)
+            os.fsync(file.fileno())
+            names.result()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _publish_in_place(
+        self, file: io.FileIO, temporary: Path, path: Path, metadata: Mapping[str, str]
+    ) -> None:
+        if self.extended_attributes:
+            set_attributes(file.fileno(), metadata)
+        os.fsync(file.fileno())
         if metadata and not self.extended_attributes:
             write_sidecar(path, metadata, self._incoming / uuid.uuid4().hex)
             temporary.rename(path)
         else:
             temporary.rename(path)
             remove_sidecar(path)  # of an earlier object of this key
+        sync_folder(path.parent)
 
     def _listed(self, prefix: str, after: str) -> Iterator[BlobStat]:
         for key, path in walk(self._root, prefix, after):
@@ -191,10 +218,7 @@ class FolderWriter:
         """Make the blob durable and visible, under `key` instead of the one it was begun for if given."""
         key = checked(key or self._key)
         with _unavailable():
-            if self._store.extended_attributes:
-                set_attributes(self._file.fileno(), metadata)
-            os.fsync(self._file.fileno())
-            self._store.publish(self._temporary, key, metadata)
+            self._store.publish(self._file, self._temporary, key, metadata)
             self._file.close()
         return BlobRef(bucket=self._store.bucket, key=key, offset=0, length=self._size)
 

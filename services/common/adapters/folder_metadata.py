@@ -14,6 +14,8 @@ from services.common.adapters.durable import private
 
 _PREFIX = "user.gantry."
 _NOTES = f"{_PREFIX}notes"
+_SIZE = ":size"
+"""No name of an object's metadata (`ports.BlobWriter.commit`)."""
 _UNSUPPORTED = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSYS}
 
 
@@ -32,10 +34,13 @@ def attributes_work(folder: Path) -> bool:
     return True
 
 
-def set_attributes(descriptor: int, metadata: Mapping[str, str]) -> None:
-    """Note `metadata`, ASCII, in one attribute of an open file, for each that is set costs the disk anew."""
-    if metadata:
-        os.setxattr(descriptor, _NOTES, json.dumps(dict(metadata)).encode("ascii"))
+def set_attributes(descriptor: int, metadata: Mapping[str, str], *, size: int | None = None) -> None:
+    """Note `metadata`, ASCII, and a size, in one attribute of an open file: each one costs the disk anew."""
+    notes: dict[str, str | int] = dict(metadata)
+    if size is not None:
+        notes[_SIZE] = size
+    if notes:
+        os.setxattr(descriptor, _NOTES, json.dumps(notes).encode("ascii"))
 
 
 def write_sidecar(path: Path, metadata: Mapping[str, str], temporary: Path) -> None:
@@ -53,9 +58,11 @@ def remove_sidecar(path: Path) -> None:
         _sidecar(path).unlink()
 
 
-def read_metadata(path: Path) -> Mapping[str, str]:
-    """What was noted of the file at `path`, in either way."""
-    return _attributes(path) or _read_sidecar(path)
+def read_notes(path: Path) -> tuple[Mapping[str, str], int | None]:
+    """What was noted of the file at `path`, in either way: metadata, and its size in bytes if that was."""
+    notes = _attributes(path) or _read_sidecar(path)
+    size = notes.pop(_SIZE, None)
+    return notes, None if size is None else int(size)
 
 
 def _attributes(path: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -51,13 +52,14 @@ def test_time_ordered_names_lie_in_folders_of_a_minute(root: Path) -> None:
 def test_a_file_system_with_attributes_gets_them(root: Path) -> None:
     put(FolderStore(root, extended_attributes=True), TIMED_KEY, b"x", NOTES)
     [path] = root.rglob("*.dcm")
-    assert json.loads(os.getxattr(path, "user.gantry.notes")) == NOTES
+    assert json.loads(os.getxattr(path, "user.gantry.notes")) == NOTES | {":size": 1}
 
 
 def test_a_file_with_an_attribute_for_each_note_is_read(root: Path) -> None:
     store = FolderStore(root, extended_attributes=True)
     put(store, TIMED_KEY, b"x")
     [path] = root.rglob("*.dcm")
+    os.removexattr(path, "user.gantry.notes")
     for name, value in NOTES.items():
         os.setxattr(path, f"user.gantry.{name}", value.encode())
     assert dict(store.stat(TIMED_KEY).metadata) == NOTES
@@ -199,6 +201,60 @@ def test_bytes_are_fsynced_before_they_have_a_name_and_the_name_after(
     assert synced == [(".incoming", False), ("a", True)]
     store.delete("a/blob")
     assert synced[2:] == [("a", False)]
+
+
+def test_a_new_time_ordered_blob_is_fsynced_with_its_folder_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(root, extended_attributes=True)
+    put(store, TIMED_KEY, b"the folders are made")
+    key = TIMED_KEY.replace("01.dcm", "02.dcm")
+    both = threading.Barrier(2, timeout=60)
+    synced: set[bool] = set()
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        both.wait()  # neither ends before the other has begun
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink().is_dir())
+        assert store.stat(key).size == 2
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    put(store, key, b"ab", NOTES)
+    assert synced == {True, False}
+
+
+@pytest.mark.parametrize("failing", ["file", "folder"])
+def test_a_new_blob_that_is_not_durable_is_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    store = FolderStore(root, extended_attributes=True)
+    put(store, TIMED_KEY, b"x")
+    key = TIMED_KEY.replace("01.dcm", "02.dcm")
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().is_dir() == (failing == "folder"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    writer = store.create(key)
+    writer.write(b"y")
+    with pytest.raises(Unavailable, match="Input/output"):
+        writer.commit(NOTES)
+    writer.abort()
+    assert [found.key for found in store.list("")] == [TIMED_KEY]
+
+
+@pytest.mark.parametrize("left", [0, 50])
+def test_a_name_that_power_loss_left_without_its_bytes_is_no_blob(root: Path, left: int) -> None:
+    store = FolderStore(root, extended_attributes=True)
+    put(store, TIMED_KEY, bytes(100), NOTES)
+    [path] = root.rglob("*.dcm")
+    os.truncate(path, left)
+    with pytest.raises(BlobMissing, match=f"{left} of 100 bytes"):
+        store.stat(TIMED_KEY)
 
 
 def test_every_new_folder_is_fsynced_from_the_root_down(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

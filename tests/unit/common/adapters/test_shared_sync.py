@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,75 +37,40 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return disk
 
 
-class Asking(threading.Thread):
-    """Somebody who asks for an fsync, and what came of it."""
-
-    def __init__(self, shared: SharedSync, folder: Path) -> None:
-        super().__init__(daemon=True)
-        self._ask: Callable[[], None] = lambda: shared.sync(folder)
-        self.error: OSError | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._ask()
-        except OSError as exc:
-            self.error = exc
-
-    def end(self) -> OSError | None:
-        self.join(SECONDS)
-        assert not self.is_alive()
-        return self.error
-
-
-def wait_for_joined(shared: SharedSync, folder: Path, count: int) -> None:
-    """Until so many wait for the fsync that is to begin next."""
-    pause = threading.Event()
-    for _ in range(6000):
-        forming = shared._forming.get(folder)
-        if forming is not None and len(forming.over._cond._waiters) >= count:  # type: ignore[attr-defined]
-            return
-        pause.wait(0.01)
-    pytest.fail("they did not come together")
-
-
 def test_all_who_come_during_an_fsync_share_the_next(disk: Disk, tmp_path: Path) -> None:
     shared = SharedSync()
-    first = Asking(shared, tmp_path)
+    first = shared.begin(tmp_path)
     assert disk.began.acquire(timeout=SECONDS)
-    others = [Asking(shared, tmp_path) for _ in range(5)]
-    wait_for_joined(shared, tmp_path, 4)
-    assert all(other.is_alive() for other in others), "the fsync that runs may have missed their changes"
+    others = [shared.begin(tmp_path) for _ in range(5)]
+    assert first not in others, "the fsync that runs may have missed their changes"
     disk.let_go.release()
-    assert first.end() is None
+    first.result(SECONDS)
     assert disk.began.acquire(timeout=SECONDS)
-    assert all(other.is_alive() for other in others)
+    assert not any(other.done() for other in others)
     disk.let_go.release()
-    assert [other.end() for other in others] == [None] * 5
+    assert [other.result(SECONDS) for other in others] == [None] * 5
     assert disk.begun == [tmp_path] * 2
-    assert not shared._forming and not shared._turns
 
 
-def test_folders_do_not_wait_for_each_other(disk: Disk, tmp_path: Path) -> None:
+def test_each_folder_is_synced(disk: Disk, tmp_path: Path) -> None:
     shared = SharedSync()
-    asking = [Asking(shared, tmp_path / name) for name in ("a", "b")]
-    for _ in asking:
-        assert disk.began.acquire(timeout=SECONDS)
-    disk.let_go.release(2)
-    assert [one.end() for one in asking] == [None, None]
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    begun = [shared.begin(folder) for folder in folders]
+    disk.let_go.release(3)
+    assert [one.result(SECONDS) for one in begun] == [None] * 3
+    assert disk.begun == folders
 
 
 def test_an_fsync_that_fails_fails_for_all_whom_it_was_to_serve(disk: Disk, tmp_path: Path) -> None:
     shared = SharedSync()
     disk.error = OSError(5, "Input/output error")
-    first = Asking(shared, tmp_path)
+    first = shared.begin(tmp_path)
     assert disk.began.acquire(timeout=SECONDS)
-    others = [Asking(shared, tmp_path) for _ in range(3)]
-    wait_for_joined(shared, tmp_path, 2)
+    others = [shared.begin(tmp_path) for _ in range(3)]
     disk.let_go.release(2)
     for one in (first, *others):
-        error = one.end()
-        assert error is not None and error.errno == 5
+        error = one.exception(SECONDS)
+        assert isinstance(error, OSError) and error.errno == 5
     disk.error = None
     disk.let_go.release()
-    assert Asking(shared, tmp_path).end() is None
+    shared.begin(tmp_path).result(SECONDS)
