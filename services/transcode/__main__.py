@@ -37,7 +37,7 @@ def main(settings: TranscodeSettings | None = None) -> None:
         settings.health, {"catalog": lambda: catalog.missing(()), "queue": lambda: bus.depth("transcode")}
     )
     workers = settings.transcode
-    sys.exit(run_worker(app, bus, TRANSCODE_LIMITS, workers.processes, niceness=workers.niceness))
+    sys.exit(run_worker(app, bus, TRANSCODE_LIMITS, workers.at_work, niceness=workers.niceness))
 
 
 if __name__ == "__main__":
