@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,6 +72,7 @@ class Modality:
     def send(self, images: Sequence[Dataset], before: Callable[[int], None] = lambda _: None) -> None:
         """Send them all; `before` is called with the index of each, to break things."""
         association: Association | None = None
+        sockets: list[socket.socket] = []
         give_up = time.monotonic() + _PATIENCE_SECONDS + len(images) / 10
         for index, image in enumerate(images):
             before(index)
@@ -78,6 +80,8 @@ class Modality:
                 assert time.monotonic() < give_up, f"gave up after {index} images"
                 if association is None or not association.is_established:
                     association = self._associate()
+                    if association is not None:
+                        sockets.append(association.dul.socket.socket)
                     continue
                 if self._store(association, image):
                     self.acknowledged.append(image.SOPInstanceUID)
@@ -85,6 +89,8 @@ class Modality:
                 time.sleep(0.2)
         if association is not None and association.is_established:
             association.release()
+        for lost in sockets:  # pynetdicom leaves open what the peer has reset
+            lost.close()
 
     def _associate(self) -> Association | None:
         ae = AE(ae_title=self.calling_aet)
@@ -99,8 +105,10 @@ class Modality:
     @staticmethod
     def _store(association: Association, image: Dataset) -> bool:
         try:
-            return association.send_c_store(image).get("Status") == 0x0000
+            return park(association).send_c_store(image).get("Status") == 0x0000
         except RuntimeError:  # the association is lost
+            association._reactor_checkpoint.set()  # its reactor is not to wait for an operation any more
+            association.join(PATIENCE_SECONDS)
             return False
 
 

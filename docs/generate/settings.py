@@ -77,7 +77,7 @@ MEANINGS: Mapping[str, str] = {
     "GANTRY_LOG__LEVEL": "the least serious lines that are written",
     "GANTRY_LOG__FORM": "`json`, `console` for people, or `auto`: the latter on a terminal, else JSON",
     "GANTRY_INDEX__PROCESSES": "processes of an index worker",
-    "GANTRY_TRANSCODE__PROCESSES": "processes of a transcode worker, each with a codec process; 0: half the processors",
+    "GANTRY_TRANSCODE__PROCESSES": "transcode workers, each with a codec process; 0: half the processors",
     "GANTRY_TRANSCODE__NICENESS": "their niceness, so that storing and finding go first on one machine",
     "GANTRY_SWEEP__INTERVAL": "seconds between two rounds",
     "GANTRY_SWEEP__YOUNGEST": "seconds; a younger original is left to the queue",

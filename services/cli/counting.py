@@ -30,6 +30,7 @@ def counted_together() -> Iterator[None]:
     try:
         yield
     finally:
+        del os.environ[MULTIPROC_DIR]
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 

@@ -43,11 +43,10 @@ def end(service: subprocess.Popen[str], number: int) -> None:
     service.communicate(timeout=60)
 
 
-def test_the_folder_goes_with_the_service(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_goes_with_the_service(temporary: Path) -> None:
     with counted_together():
-        monkeypatch.setenv(MULTIPROC_DIR, os.environ[MULTIPROC_DIR])  # so that it is forgotten afterwards
         assert [str(folder) for folder in temporary.iterdir()] == [os.environ[MULTIPROC_DIR]]
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.iterdir()) == [] and MULTIPROC_DIR not in os.environ
 
 
 def test_what_a_killed_service_left_is_removed_and_what_lives_stays(temporary: Path) -> None:

@@ -87,6 +87,7 @@ def test_forked_children_make_keys_of_their_own() -> None:
         here, there = context.Pipe()
         child = context.Process(target=_make_in_child, args=(there,))
         child.start()
+        there.close()
         made += here.recv()
         child.join()
     assert len(set(made)) == 200
