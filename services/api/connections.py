@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from services.api.outlet import OUTLET, Outlet
 from services.api.problems import problem
 from services.common.counts import Counter
 
@@ -60,6 +62,7 @@ class LimitedHttp(H11Protocol):
         Where every other one is at work, it is answered with 503.
         """
         super().connection_made(transport)
+        self._served, self.app = self.app, self._serve
         self._idle_since = self._heard_at = self.loop.time()
         self._look_again_in(self.limits.head_seconds)
         others = [one for one in self.connections if isinstance(one, LimitedHttp) and one is not self]
@@ -77,6 +80,7 @@ class LimitedHttp(H11Protocol):
         """Forget it."""
         if self._watch is not None:
             self._watch.cancel()
+        self.app = self._served
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -128,6 +132,10 @@ class LimitedHttp(H11Protocol):
             for event in (head, h11.Data(data=bytes(document.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[OUTLET] = Outlet(self)
+        await self._served(scope, receive, send)
 
     def _look_again_in(self, seconds: float) -> None:
         self._watch = self.loop.call_later(max(seconds, 0.0), self._look)

@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from tests.archive import Archive
-from tests.dicomweb import AS_STORED, ROOT, ask, instance_path, stow, wait_for_instances
+from tests.dicomweb import AS_STORED, ROOT, Answer, ask, instance_path, stow, wait_for_instances
 from tests.senders import made_study, written
 from tests.waiting import wait_until
 
@@ -93,6 +95,28 @@ def test_aborted_downloads_leave_nothing_open(archive: Archive, tmp_path: Path) 
     )
     assert threads(pid) <= threads_before + 10
     assert len(ask(archive, study, Accept=AS_STORED).parts()) == 12
+
+
+def test_slow_readers_get_every_byte(archive: Archive, tmp_path: Path) -> None:
+    """The memory that instances are read into is used again while these still read."""
+    images = made_study(24, rows=512)
+    study = store(archive, images, tmp_path)
+    pixels = {image.SOPInstanceUID: image.PixelData for image in images}
+
+    def read(pace: int) -> None:
+        with requested(archive, study, Accept=AS_STORED) as answer:
+            pieces = []
+            while piece := answer.read(pace):
+                pieces.append(piece)
+                time.sleep(pace / 10**8)
+        got = Answer(status=answer.status, headers=answer.headers, body=b"".join(pieces))
+        for part in got.parts():
+            image = dcmread(BytesIO(part.content))
+            assert image.PixelData == pixels[image.SOPInstanceUID]
+        assert len(got.parts()) == len(images)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(read, (30_000, 200_000, 3_000_000)))
 
 
 def test_a_lost_blob_breaks_the_transfer_visibly(archive: Archive, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -14,12 +15,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api.heads import IS_HEAD
+from services.api.outlet import OUTLET, Outlet
 from services.common import logs
 from services.common.errors import GantryError
 from services.common.ports import Buffer
 
 _BATCH_BYTES = 128 * 1024
-"""Small pieces go out together: each send costs a change of threads."""
+"""Small pieces go out together, ..."""
+_SMALL_BYTES = 16 * 1024
+"""... for which those in memory that may be used again are copied."""
 
 _FASTEST = 1
 _GZIP = 16 + zlib.MAX_WBITS
@@ -30,9 +34,10 @@ _log = logs.get(__name__)
 class Streamed(Response):
     """A body in pieces, which are made in a thread and never faster than the client takes them.
 
-    The first pieces are made before anything is sent, so that what is missing or broken is answered with a
-    status of its own.  An error after that ends the connection before the body's end, for a client must
-    not take the part for the whole.  `close` is called in any case, also where the client has gone.
+    A piece that is no `bytes` is good until the next is asked for.  The first pieces are made before
+    anything is sent, so that what is missing or broken is answered with a status of its own.  An error
+    after that ends the connection before the body's end, for a client must not take the part for the
+    whole.  `close` is called in any case, also where the client has gone.
     """
 
     def __init__(
@@ -62,33 +67,40 @@ class Streamed(Response):
                 return
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
-                await self._send(first, send)
+                await self._send(first, scope.get(OUTLET), send)
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(self._end)
 
-    async def _send(self, batch: bytes, send: Send) -> None:
+    async def _send(self, first: Sequence[Buffer], outlet: Outlet | None, send: Send) -> None:
+        batches = chain([first], iter(self._next, ()))
         try:
-            while batch:
-                await send({"type": "http.response.body", "body": batch, "more_body": True})
-                batch = await run_in_threadpool(self._next)
+            if outlet is not None:
+                if not await outlet.send(batches, has_length="content-length" in self.headers):
+                    return
+            else:
+                while batch := await run_in_threadpool(next, batches, None):
+                    await send({"type": "http.response.body", "body": b"".join(batch), "more_body": True})
         except GantryError as error:
             # To return before the body's end makes the server close the connection.
             _log.error("answer_broken_off", kind=type(error).__name__, detail=str(error))
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _next(self) -> bytes:
-        """The next batch; empty at the end alone."""
+    def _next(self) -> Sequence[Buffer]:
+        """The next pieces, of which the last alone may be in memory that is used again; none at the end."""
         batch: list[Buffer] = []
         size = 0
         for piece in self._pieces:
-            batch.append(piece)
             size += len(piece)
-            if size >= _BATCH_BYTES:
+            if isinstance(piece, bytes) or len(piece) > _SMALL_BYTES:
+                batch.append(piece)
+            else:
+                batch.append(bytes(piece))
+            if size >= _BATCH_BYTES or not isinstance(batch[-1], bytes):
                 break
-        return b"".join(batch)
+        return tuple(batch)
 
     def _end(self) -> None:
         try:

@@ -18,7 +18,14 @@ from services.api.dicomweb.streaming import Streamed
 from services.common import logs
 from services.common.errors import BlobMissing, NotAcceptable, Unavailable
 from services.common.model import Location
-from services.common.retrieval import ANY, EXPLICIT_VR_LITTLE_ENDIAN, Outgoing, best_form, open_instances
+from services.common.retrieval import (
+    ANY,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    Outgoing,
+    ReadAhead,
+    best_form,
+    open_instances,
+)
 
 _log = logs.get(__name__)
 router = APIRouter(prefix="/dicom-web", tags=["WADO-RS"])
@@ -27,13 +34,13 @@ router = APIRouter(prefix="/dicom-web", tags=["WADO-RS"])
 @router.get("/studies/{study}")
 def retrieve_study(study: str, request: Request, archive: Here) -> Response:
     """All instances of a study."""
-    return _files(request, archive, locate(archive, study=study))
+    return _files(request, archive, locate(archive, study=study, headers=False))
 
 
 @router.get("/studies/{study}/series/{series}")
 def retrieve_series(study: str, series: str, request: Request, archive: Here) -> Response:
     """All instances of a series."""
-    return _files(request, archive, locate(archive, study=study, series=series))
+    return _files(request, archive, locate(archive, study=study, series=series, headers=False))
 
 
 @router.get("/studies/{study}/series/{series}/instances/{instance}")
@@ -87,7 +94,7 @@ def _parts(
         BlobMissing: the store lacks one, so that the body ends without its last boundary.
         Unavailable: the store does not answer; the same follows.
     """
-    with closing(open_instances(locations, lambda _: syntaxes, archive.store, archive.converter)) as opened:
+    with ReadAhead(locations, lambda _: syntaxes, archive.store, archive.converter, reuse=True) as opened:
         for outgoing in opened:
             if outgoing.error is None or isinstance(outgoing.error, BlobMissing | Unavailable):
                 yield _part(outgoing, base)
