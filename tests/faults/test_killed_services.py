@@ -19,6 +19,8 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 COUNT = 500
 EVERY = 33
 """After so many images something is killed."""
+SWEPT_SOON = {"GANTRY_SWEEP__INTERVAL": "1", "GANTRY_SWEEP__YOUNGEST": "5"}
+"""What a killed worker held is not waited for until its visibility time-out is over."""
 PARTS = ("listen --fd", "services.cli index", "bin/postgres", "redis-server", "services.cli sweep",
          "services.cli transcode", "services.cli api")  # fmt: skip
 
@@ -77,7 +79,7 @@ def test_the_next_start_after_a_killed_archive_has_every_acknowledged_object(
 ) -> None:
     getscu = tool("getscu")
     images = made_study(200)
-    archive = start_archive(tmp_path)
+    archive = start_archive(tmp_path, **SWEPT_SOON)
     killed = archive
     try:
         modality = Modality(port=archive.dicom_port)
@@ -87,7 +89,7 @@ def test_the_next_start_after_a_killed_archive_has_every_acknowledged_object(
         wait_until(
             lambda: not killed.processes("services.cli"), explain=lambda: "services outlive the supervisor"
         )
-        archive = start_archive(tmp_path)
+        archive = start_archive(tmp_path, **SWEPT_SOON)
         modality = Modality(port=archive.dicom_port, acknowledged=modality.acknowledged)
         modality.send(images[100:])
         archive.wait_for_instances(200, seconds=240)
