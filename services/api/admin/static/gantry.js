@@ -110,6 +110,9 @@ inLocalTime(document);
 document.addEventListener("error", (event) => {
   if (event.target.matches?.(".picture img")) event.target.remove();
 }, true);
+for (const image of document.querySelectorAll(".picture img")) {
+  if (image.complete && !image.naturalWidth) image.remove();  // it failed before this was listened for
+}
 
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
