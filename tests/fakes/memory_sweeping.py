@@ -27,7 +27,7 @@ class MemorySweeping:
         return []
 
     def record_rendition(self, rendition: Rendition) -> None:
-        raise NotImplementedError
+        raise AssertionError("the sweeper records no rendition")
 
     def missing(self, keys: Iterable[str]) -> set[str]:
         asked = list(keys)
